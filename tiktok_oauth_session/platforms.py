@@ -1,0 +1,200 @@
+"""TikTok's OAuth surfaces, as data: where they are and how they differ from RFC 6749."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+#: What a surface sends: the name in RFC 6749 (or 7009) -> the name on the wire. What is not listed
+#: is not sent. None sends whatever there is, under its own name.
+Parameters = Mapping[str, str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """One OAuth surface of TikTok. Fields are named after RFC 8414 where it has a name.
+
+    A surface is one value of this class; nothing else in the package asks which surface it is.
+    `LOGIN_KIT` and `LOGIN_KIT_V1` come with the package. How the others would be written:
+
+    =============================  ======================================  ===========================
+    field                          TikTok for Business (account holder)    TikTok Shop (seller)
+    =============================  ======================================  ===========================
+    authorization_endpoint         …tiktok.com/v2/auth/authorize           services.tiktokshop.com/…
+    authorization_parameters       as Login Kit                            client_id -> service_id, state
+    token_endpoint                 …/v1.3/tt_user/oauth2/token/            …/api/v2/token/get
+    refresh_endpoint               …/v1.3/tt_user/oauth2/refresh_token/    …/api/v2/token/refresh
+    revocation_endpoint            …/v1.3/tt_user/oauth2/revoke/           None
+    token_method                   POST                                    GET
+    parameter_placement            json                                    query
+    token_parameters               client_id, client_secret, grant_type,   client_id -> app_key,
+                                   redirect_uri, code -> auth_code         client_secret -> app_secret,
+                                                                           code -> auth_code, grant_type
+    grant_types                    {}                                      authorization_code ->
+                                                                           authorized_code
+    revocation_parameters          client_id, client_secret,               None
+                                   token -> access_token
+    reply_names                    refresh_token_expires_in ->             access_token_expire_in ->
+                                   refresh_expires_in                      expires_at, granted_scopes
+                                                                           -> scope, …
+    error_codes                    {40103: invalid_grant,                  {36004004: invalid_grant, …}
+                                   40107: invalid_grant, …}
+    invalid_token_codes            (40102, 40104, 40105)                   (105001, 105002)
+    api_errors_by_status           False                                   False
+    access_token_header            Access-Token                            x-tts-access-token
+    access_token_prefix            "" (none)                               "" (none)
+    =============================  ======================================  ===========================
+
+    An absolute expiry (Shop, GO merchants) is a lifetime renamed to ``expires_at`` or
+    ``refresh_expires_at`` by `reply_names`. The advertiser flow of TikTok for Business is like the
+    account holder's with ``client_id -> app_id``, ``client_secret -> secret`` and no refresh endpoint.
+    """
+
+    name: str
+
+    # Where it is.
+    authorization_endpoint: str
+    token_endpoint: str
+    #: None: tokens of this surface cannot be refreshed (unless the session has an auto_refresh_url).
+    refresh_endpoint: str | None = None
+    #: None: this surface revokes nothing.
+    revocation_endpoint: str | None = None
+    qr_code_endpoint: str | None = None
+    qr_status_endpoint: str | None = None
+    #: The hosts (``host`` or ``host:port``) that may be shown an access token.
+    api_hosts: tuple[str, ...] = ()
+
+    # How a request is written.
+    authorization_parameters: Parameters = field(default=None, hash=False)
+    token_parameters: Parameters = field(default=None, hash=False)
+    refresh_parameters: Parameters = field(default=None, hash=False)
+    client_credentials_parameters: Parameters = field(default=None, hash=False)
+    revocation_parameters: Parameters = field(default=None, hash=False)
+    #: RFC 6749's grant_type -> this surface's.
+    grant_types: Mapping[str, str] = field(default_factory=dict, hash=False)
+    token_method: Literal["POST", "GET"] = "POST"
+    parameter_placement: Literal["form", "query", "json"] = "form"
+    token_endpoint_auth_method: Literal["client_secret_post", "client_secret_basic"] = "client_secret_post"
+    scope_separator: str = ","
+    #: The scopes asked for when nobody says which.
+    default_scope: tuple[str, ...] = ()
+    code_challenge_encoding: Literal["hex", "base64url"] = "hex"
+    #: A loopback redirect URI makes PKCE compulsory.
+    loopback_needs_pkce: bool = False
+
+    # How a reply is read.
+    #: This surface's name of a token field -> Login Kit's.
+    reply_names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    #: This surface's error number -> RFC 6749's error code.
+    error_codes: Mapping[int, str] = field(default_factory=dict, hash=False)
+
+    # How an API call shows its token, and how the API says that it is dead.
+    #: ``header``, or ``parameter``: ``access_token`` in the JSON body if there is one, else in the query.
+    access_token_placement: Literal["header", "parameter"] = "header"
+    access_token_header: str = "Authorization"
+    access_token_prefix: str = "Bearer "
+    invalid_token_codes: tuple[str | int, ...] = ()
+    #: False where the API answers HTTP 200 to a dead token as well.
+    api_errors_by_status: bool = True
+
+    def at(self, base_url: str) -> Platform:
+        """Return the same surface on another base URL, such as a fake or a proxy.
+
+        Args:
+            base_url: Scheme, host and port, with or without a path in front of TikTok's own.
+        """
+        base = base_url.rstrip("/")
+
+        def moved(url: str | None) -> str | None:
+            return url and base + urlsplit(url).path
+
+        endpoints = {
+            each.name: moved(getattr(self, each.name))
+            for each in dataclasses.fields(self)
+            if each.name.endswith("_endpoint")
+        }
+        return dataclasses.replace(self, api_hosts=(urlsplit(base).netloc,), **endpoints)  # type: ignore[arg-type]  # only str|None fields are in it
+
+
+def _same(*names: str) -> dict[str, str]:
+    """Return parameters that keep their RFC 6749 name; the client id is TikTok's client_key."""
+    return {name: name for name in names} | {"client_id": "client_key"}
+
+
+#: Login Kit v2, the current surface.
+#: Source: https://developers.tiktok.com/doc/login-kit-web,
+#: https://developers.tiktok.com/doc/login-kit-desktop and
+#: https://developers.tiktok.com/doc/oauth-user-access-token-management
+LOGIN_KIT = Platform(
+    name="Login Kit v2",
+    authorization_endpoint="https://www.tiktok.com/v2/auth/authorize/",
+    token_endpoint="https://open.tiktokapis.com/v2/oauth/token/",
+    refresh_endpoint="https://open.tiktokapis.com/v2/oauth/token/",
+    revocation_endpoint="https://open.tiktokapis.com/v2/oauth/revoke/",
+    qr_code_endpoint="https://open.tiktokapis.com/v2/oauth/get_qrcode/",
+    qr_status_endpoint="https://open.tiktokapis.com/v2/oauth/check_qrcode/",
+    api_hosts=("open.tiktokapis.com",),
+    authorization_parameters=_same(
+        "response_type",
+        "scope",
+        "redirect_uri",
+        "state",
+        "disable_auto_auth",
+        "code_challenge",
+        "code_challenge_method",
+    ),
+    token_parameters=_same("client_secret", "code", "grant_type", "redirect_uri", "code_verifier"),
+    refresh_parameters=_same("client_secret", "grant_type", "refresh_token"),
+    client_credentials_parameters=_same("client_secret", "grant_type"),
+    revocation_parameters=_same("client_secret", "token"),
+    default_scope=("user.info.basic",),
+    loopback_needs_pkce=True,
+    # Source: https://developers.tiktok.com/doc/tiktok-api-v2-error-handling
+    invalid_token_codes=("access_token_invalid",),
+)
+
+#: The legacy Login Kit: parameters in the query of a POST, replies wrapped in ``data``.
+#: Source: https://developers.tiktok.com/bulletin/migration-guidance-oauth-v1
+LOGIN_KIT_V1 = Platform(
+    name="Login Kit v1",
+    authorization_endpoint="https://www.tiktok.com/auth/authorize/",
+    token_endpoint="https://open-api.tiktok.com/oauth/access_token/",
+    refresh_endpoint="https://open-api.tiktok.com/oauth/refresh_token/",
+    revocation_endpoint="https://open-api.tiktok.com/oauth/revoke/",
+    qr_code_endpoint="https://open-api.tiktok.com/v0/oauth/get_qrcode",
+    qr_status_endpoint="https://open-api.tiktok.com/v0/oauth/check_qrcode",
+    api_hosts=("open-api.tiktok.com",),
+    authorization_parameters=_same("response_type", "scope", "redirect_uri", "state"),
+    token_parameters=_same("client_secret", "code", "grant_type"),
+    refresh_parameters=_same("grant_type", "refresh_token"),
+    client_credentials_parameters={},
+    revocation_parameters={"open_id": "open_id", "token": "access_token"},
+    parameter_placement="query",
+    default_scope=("user.info.basic",),
+    access_token_placement="parameter",
+    api_errors_by_status=False,
+    # Source: https://developers.tiktok.com/doc/mobile-sdk-error-handling-android (legacy table)
+    invalid_token_codes=(2190002, 2190008),
+    error_codes={
+        10002: "invalid_request",
+        10003: "invalid_client",
+        10004: "invalid_scope",
+        10005: "invalid_request",
+        10006: "invalid_request",
+        10007: "invalid_grant",
+        10008: "invalid_request",
+        10009: "invalid_request",
+        10010: "invalid_grant",
+        10011: "invalid_client",
+        10012: "unauthorized_client",
+        10013: "invalid_client",
+        10014: "invalid_client",
+        10015: "unauthorized_client",
+        2100004: "temporarily_unavailable",
+        2190002: "invalid_grant",
+        2190008: "invalid_grant",
+    },
+)

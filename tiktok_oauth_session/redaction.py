@@ -1,0 +1,66 @@
+"""Keeping secrets out of what people read."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import quote, quote_plus
+
+#: What stands where a secret stood.
+BLOT = "***"
+
+#: The parameters that hold a secret, under every name that a surface gives them.
+SECRET_PARAMETERS = frozenset(
+    {
+        "access_token",
+        "app_secret",
+        "auth_code",
+        "client_secret",
+        "code",
+        "code_verifier",
+        "refresh_token",
+        "secret",
+        "token",
+    }
+)
+
+_IN_A_QUERY = re.compile(rf"(?<=[?&])({'|'.join(sorted(SECRET_PARAMETERS))})=[^&\s\"']*")
+
+
+def secrets_in(fields: Mapping[str, object]) -> list[str]:
+    """Return the secret values among the parameters of a request."""
+    return [str(value) for name, value in fields.items() if name in SECRET_PARAMETERS and value]
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """Blot the secrets out of a text, as they are and as a URL spells them."""
+    for secret in secrets:
+        for spelling in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
+            text = text.replace(spelling, BLOT)
+    return text
+
+
+def redact_query(text: str) -> str:
+    """Blot the values of secret parameters out of every query string in a text."""
+    return _IN_A_QUERY.sub(rf"\1={BLOT}", text)
+
+
+class _QueryFilter(logging.Filter):
+    """Blots secrets out of the request lines that urllib3 logs at DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(redact_query(a) if isinstance(a, str) else a for a in record.args)
+        return True
+
+
+def silence_urllib3() -> None:
+    """Keep urllib3's DEBUG log from printing query strings with secrets in them.
+
+    The legacy surface sends its secrets in the query, and urllib3 logs every request line.
+    """
+    for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _QueryFilter) for each in logger.filters):
+            logger.addFilter(_QueryFilter())

@@ -1,0 +1,372 @@
+"""The session: authorise, fetch, request, refresh, revoke."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import logging
+from collections.abc import Mapping
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+from requests_oauthlib import OAuth2Session
+
+from tiktok_oauth_session.authorizing import AuthorizingMixin
+from tiktok_oauth_session.compliance import add_token_to_json
+from tiktok_oauth_session.errors import (
+    ReauthorizationRequired,
+    RevocationError,
+    TokenError,
+    TokenExpired,
+)
+from tiktok_oauth_session.exchange import Retry, Transport
+from tiktok_oauth_session.grants import basic_credentials, refresh
+from tiktok_oauth_session.origins import is_one_of, require_secure
+from tiktok_oauth_session.redaction import redact, silence_urllib3
+from tiktok_oauth_session.refresh import RefreshEngine, home_of
+from tiktok_oauth_session.replay import rewinder
+from tiktok_oauth_session.replies import says_token_is_dead
+from tiktok_oauth_session.revocation import revoke
+from tiktok_oauth_session.tokens import Freshness, TikTokToken
+
+log = logging.getLogger(__name__)
+
+
+class TikTokOAuth2Mixin(AuthorizingMixin):
+    """What makes an `OAuth2Session`, of whatever framework, speak TikTok and stay logged in.
+
+    See `TikTokOAuth2Session` for what it does.
+    """
+
+    _told_where_it_went = False
+    _told_bare: frozenset[str] = frozenset()
+
+    # --- calling the API ---------------------------------------------------------------------------
+
+    def request(  # type: ignore[override]  # the stubs spell out requests' own keywords
+        self,
+        method: str,
+        url: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        withhold_token: bool = False,  # noqa: FBT001, FBT002 - the parent's signature
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        files: Any = None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """Send a request, with a token that is fresh, to where a token may go.
+
+        Order of operations:
+
+        1. A URL that is neither https nor on this machine is refused.
+        2. Unless the URL is on one of the API's hosts, the request is sent without the token.
+        3. A token that is about to expire is refreshed first; see `RefreshEngine.fresh`.
+        4. ``protected_request`` hooks run, the token is added, the request is sent.
+        5. If TikTok says that the access token is invalid, it is refreshed once, and the request is
+           sent once more if its body can be.
+
+        Args:
+            method: As for `requests.Session.request`, like all that is not named here.
+            url: Where to.
+            data: The body.
+            headers: The headers; the dict is not changed.
+            withhold_token: Send it without the token.
+            client_id: Taken for `requests_oauthlib`'s sake: with `client_secret`, the credentials of a
+                refresh that this request may need.
+            client_secret: See `client_id`.
+            files: As for `requests.Session.request`.
+            **kwargs: As for `requests.Session.request`. None of it reaches an OAuth endpoint.
+
+        Raises:
+            InsecureTransportError: Plain http to another machine.
+            ReauthorizationRequired: Only a new login helps.
+            TokenError: The token could not be refreshed and no longer works.
+            TokenNotSaved: It was refreshed and could not be saved.
+        """
+        require_secure(url)
+        plain = functools.partial(requests.Session.request, self)
+        if withhold_token or not self._may_see_token(url):
+            return plain(method, url, data=data, headers=headers, files=files, **kwargs)
+        secret = client_secret or self.client_secret
+        token = self._usable_token(secret)
+        if not token:
+            return plain(method, url, data=data, headers=headers, files=files, **kwargs)
+        rewind = rewinder(data, files)
+        send = functools.partial(self._send_with, method, url, data, headers, files, kwargs)
+        response = send(token)
+        if says_token_is_dead(self.platform, response):
+            newer = self._renewed(token, secret)
+            if rewind():
+                response = send(newer)
+        return response
+
+    def _may_see_token(self, url: str) -> bool:
+        hosts = (*self.platform.api_hosts, *self.api_hosts)
+        if is_one_of(url, hosts):
+            return True
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        if host not in self._told_bare:
+            self._told_bare |= {host}
+            log.info("requests to %s go without the token: it is not one of the API's hosts", host)
+        return False
+
+    def _send_with(
+        self,
+        method: str,
+        url: str,
+        data: Any,
+        headers: Mapping[str, str] | None,
+        files: Any,
+        kwargs: dict[str, Any],
+        token: TikTokToken,
+    ) -> requests.Response:
+        for hook in self.compliance_hook["protected_request"]:
+            url, headers, data = hook(url, headers, data)
+        access_token = token.access_token or ""
+        body = add_token_to_json(self.platform, kwargs.get("json"), access_token)
+        if body is not None:
+            kwargs = {**kwargs, "json": body}
+        else:
+            # A copy of its own for each request: threads share the session's client.
+            client = copy.copy(self._client)
+            client.token = token
+            client.populate_token_attributes(token)
+            # Whether it is time for another token has been decided.
+            client._expires_at = None  # noqa: SLF001
+            url, headers, data = client.add_token(
+                url, http_method=method, body=data, headers=dict(headers or {})
+            )
+        if self.platform.access_token_placement == "parameter":
+            # requests takes a header off at a redirect to another host, but no parameter.
+            kwargs = {"allow_redirects": False, **kwargs}
+            silence_urllib3()
+        try:
+            return requests.Session.request(
+                self, method, url, headers=headers, data=data, files=files, **kwargs
+            )
+        except requests.RequestException as error:
+            if redact(str(error), [access_token]) == str(error):
+                raise
+            failure = type(error)(redact(str(error), [access_token]))
+        # Out here, so that not even the context holds the text with the token in it.
+        raise failure
+
+    # --- keeping the token fresh -------------------------------------------------------------------
+
+    def _usable_token(self, secret: str | None) -> TikTokToken:
+        token = self._own_token()
+        if not token:
+            if self.store is not None and self.open_id:
+                raise ReauthorizationRequired(
+                    "The store holds no token for this account. The user has to log in (again)."
+                )
+            return token
+        if token.freshness() is Freshness.FRESH:
+            return token
+        if self._holds_client_token(token):
+            return self._renewed_client_token(token)
+        if lacking := self._lacking(token, secret):
+            if token.expires_at is None or token.freshness() is not Freshness.EXPIRED:
+                return token
+            self._refuse(lacking)
+        return self._adopt(token, self._engine(token, secret).fresh(token))
+
+    def _renewed(self, token: TikTokToken, secret: str | None) -> TikTokToken:
+        """Return another token than the one that TikTok has just refused."""
+        if self._holds_client_token(token):
+            return self._renewed_client_token(token)
+        if lacking := self._lacking(token, secret):
+            self._refuse(lacking)
+        return self._adopt(token, self._engine(token, secret).renew(token, force=True))
+
+    def _lacking(self, token: TikTokToken, secret: str | None) -> str:
+        """Return what a refresh would need and is not there, or an empty string."""
+        if not token.refresh_token:
+            return "refresh token"
+        if not self._refresh_url():
+            return "refresh endpoint"
+        needed = self.platform.refresh_parameters or {}
+        if "client_secret" in needed and not (secret or "client_secret" in self.auto_refresh_kwargs):
+            return "client_secret"
+        return ""
+
+    @staticmethod
+    def _refuse(lacking: str) -> NoReturn:
+        if lacking == "client_secret":
+            raise TokenError(
+                "The access token no longer works and the session has no client_secret to refresh it with: pass "
+                "`client_secret=`.",
+                error="invalid_client",
+            )
+        raise TokenExpired(
+            f"The access token no longer works and there is no {lacking} to renew it with. The user has to log in "
+            "again."
+        )
+
+    def _refresh_url(self) -> str | None:
+        return self.auto_refresh_url or self.platform.refresh_endpoint
+
+    def _engine(
+        self,
+        token: TikTokToken,
+        secret: str | None,
+        transport: Transport | None = None,
+        **sent: Any,
+    ) -> RefreshEngine:
+        transport = transport or Transport(
+            timeout=self.token_timeout,
+            auth=basic_credentials(self.platform, self.client_id, secret),
+        )
+
+        def ask(spent: TikTokToken, retry: Retry) -> TikTokToken:
+            url = sent.pop("url", None) or self._refresh_url() or ""
+            return refresh(self, url, spent, secret, transport, retry, **sent)
+
+        home = home_of(self.store, self.client_id or "", self.open_id, token, self.token_updater)
+        return RefreshEngine(home, ask)
+
+    def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
+        """Use a token that is safely kept from now on, unless another thread has a newer one."""
+        if new is not old and self._client.token is old:
+            self._hold(new)
+        if new.refresh_token != old.refresh_token and self.store is None and not self.token_updater:
+            if not self._told_where_it_went:
+                log.warning(
+                    "a refreshed token lives in memory only and its predecessor is spent: pass store= or "
+                    "token_updater= or the user has to log in again when this process ends"
+                )
+            self._told_where_it_went = True
+        return new
+
+    def refresh_token(  # type: ignore[override]  # widened: the URL has a default
+        self,
+        token_url: str | None = None,
+        refresh_token: str | None = None,
+        body: str = "",
+        auth: Any = None,
+        timeout: Any = None,
+        headers: Mapping[str, str] | None = None,
+        verify: Any = None,
+        proxies: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> TikTokToken:
+        """Refresh now, unless somebody who shares the store has done it since this session last looked.
+
+        Args:
+            token_url: The endpoint; the platform's, if None.
+            refresh_token: Another refresh token than the session's. The store's, where it holds the
+                account, comes before it.
+            body: Parameters to add, form-encoded. Only those that TikTok documents are sent.
+            auth: As for `requests`; not sent unless given.
+            timeout: Seconds, or (seconds to connect, seconds to read); `token_timeout` if None.
+            headers: The request's headers, in place of the usual ones.
+            verify: As for `requests`.
+            proxies: As for `requests`.
+            **kwargs: More parameters, as in `body`.
+
+        Returns:
+            The new token, which the session uses from now on and the store holds.
+
+        Raises:
+            ReauthorizationRequired: TikTok refused the refresh token, or there is none.
+            TokenError: TikTok gave no token for another reason.
+            TokenNotSaved: The new token could not be saved.
+            StoreError: The store failed before anything was sent.
+
+        Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
+        """
+        secret = kwargs.pop("client_secret", None) or self.client_secret
+        held = self._own_token()
+        mine = TikTokToken({**held, "refresh_token": refresh_token}) if refresh_token else held
+        lacking = self._lacking(mine, secret)
+        if lacking and not (lacking == "refresh endpoint" and token_url):
+            self._refuse(lacking)
+        if refresh_token and self.store is not None and self.open_id:
+            self._seed(mine)
+        transport = Transport(
+            timeout=self.token_timeout if timeout is None else timeout,
+            auth=auth,
+            verify=verify,
+            proxies=proxies,
+        )
+        sent = {"url": token_url, "headers": headers, "body": body, "extra": kwargs}
+        new = self._engine(mine, secret, transport, **sent).renew(mine, force=True)
+        if self.store is not None and not self.open_id:
+            return self._keep(new)
+        self._hold(new)
+        return self._adopt(mine, new)
+
+    # --- ending it ---------------------------------------------------------------------------------
+
+    def revoke_token(self) -> None:
+        """End the connection: at TikTok, then in the session and the store.
+
+        Nobody who shares the store can refresh meanwhile. An expired token is refreshed first, since
+        only a live access token can be revoked.
+
+        Raises:
+            RevocationError: TikTok did not revoke it; session and store still hold it.
+            TokenError: It has expired and could not be refreshed.
+            StoreError: The store failed.
+
+        Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
+        """
+        token = self._own_token()
+        if not token:
+            raise RevocationError("There is no token to revoke.")
+
+        def end(live: TikTokToken) -> None:
+            revoke(
+                self,
+                self.platform,
+                client_key=self.client_id,
+                client_secret=self.client_secret,
+                token=live.access_token or "",
+                open_id=live.open_id or self.open_id,
+                transport=Transport(timeout=self.token_timeout),
+            )
+            if self.store is not None and (key := self._key()):
+                self.store.delete(key)
+
+        if self._lacking(token, self.client_secret):
+            # Cannot be refreshed, so nobody refreshes it meanwhile.
+            end(token)
+        else:
+            self._engine(token, self.client_secret).end(token, end)
+        self._hold(TikTokToken())
+
+
+class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
+    """An `OAuth2Session` that speaks TikTok and keeps its connection alive.
+
+    Use it like the `requests.Session` that it is: a token that is about to expire is refreshed
+    first, once, however many threads, processes and machines share the store.
+
+    Args:
+        client_key: The app's client key. ``client_id=`` is accepted as the same thing.
+        client_secret: The app's secret. Without it nothing can be fetched, refreshed or revoked on v2.
+        scope: The scopes to ask for: a list, or one string with commas or spaces. None asks for
+            ``user.info.basic``.
+        redirect_uri: Where TikTok sends the user back to, exactly as registered.
+        token: A token to begin with, as in `OAuth2Session`. The dict is copied. With a store that holds
+            the account already, the store's token is used.
+        token_updater: Called with the new token after every change. If it raises, `TokenNotSaved` is
+            raised in turn, with the new token.
+        store: Where tokens live; see `tiktok_oauth_session.stores`.
+        open_id: Which of the store's accounts this session is for. None until somebody logs in.
+        platform: Which of TikTok's OAuth surfaces.
+        pkce: ``"S256"`` uses PKCE with TikTok's hex challenge; None uses it where TikTok requires it,
+            which is for loopback redirect URIs.
+        api_hosts: Further hosts that may be shown the token. ``"*"`` allows every host, and so hands the
+            token to whoever a URL in your data names: unsafe.
+        token_timeout: Seconds to connect and seconds to wait for a reply, for OAuth endpoints only.
+        **parent_kwargs: ``client``, ``state``, ``auto_refresh_url``, ``auto_refresh_kwargs`` as in
+            `OAuth2Session`.
+
+    Raises:
+        ValueError: `pkce` is neither ``"S256"`` nor None.
+
+    Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
+    """

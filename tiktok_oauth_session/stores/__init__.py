@@ -1,0 +1,236 @@
+"""Where tokens live: the contract of a store, and the store in memory.
+
+A store keeps tokens by account and lends a lock for each. It knows nothing of OAuth; a session
+knows nothing of where a store keeps things. Whatever shares a store (threads, processes,
+machines) shares its tokens and its locks, and that is what keeps a connection alive while many
+use it: TikTok spends the refresh token at every refresh, so one caller refreshes and the others
+read what it saved.
+
+The transaction that sessions run on a store::
+
+    with store.lock(key):                       # everybody else waits here
+        token = store.load(key)                 # somebody may have refreshed meanwhile: use theirs
+        store.save(key, marked, replacing=...)  # finds out whether the store can be written at all
+        ...                                     # one request to TikTok
+        store.save(key, new, replacing=...)     # and only then is the new token used
+
+Writing a store of one's own: subclass `TokenStore`, keep its promises, and run
+``tiktok_oauth_session.testing.conformance.TokenStoreConformance`` on it.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from tiktok_oauth_session.errors import StoreConflict, StoreError
+from tiktok_oauth_session.forks import after_fork_in_child
+from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+
+__all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
+
+#: Seconds to wait for an account's lock: longer than a refresh with all its retries can take.
+LOCK_TIMEOUT_S = 180.0
+
+
+class TokenStore(abc.ABC):
+    """Keeps tokens by account, for everything that shares it.
+
+    Every method raises `StoreError` when the store cannot do what it promises; none of them ever
+    pretends. Keys are any text: nothing in a ``client_key`` or an ``open_id`` is special.
+    """
+
+    @abc.abstractmethod
+    def load(self, key: AccountKey) -> TikTokToken | None:
+        """Return what was last saved for an account, as a copy; None if there is nothing.
+
+        Raises:
+            StoreError: It cannot be read, or is damaged. Damage is never reported as None: that would
+                read as "logged out".
+        """
+
+    @abc.abstractmethod
+    def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
+        """Keep a token. Once this returns, the token survives a crash of whatever asked for it.
+
+        A reader sees the token before or the token after, never a part of either.
+
+        Args:
+            key: Whose token it is.
+            token: The token.
+            replacing: Save only if the stored token has this refresh token (compare-and-swap). So a
+                caller that lost its lock cannot overwrite a newer token, and no refresh brings back an
+                account that was deleted meanwhile.
+
+        Raises:
+            StoreConflict: Another refresh token is stored, or none; nothing was written.
+            StoreError: The token could not be written; what was stored before still is.
+        """
+
+    @abc.abstractmethod
+    def delete(self, key: AccountKey) -> None:
+        """Forget an account. It is no error if there is none; its neighbours stay.
+
+        Waits for the account's lock if somebody else holds it.
+        """
+
+    @abc.abstractmethod
+    def lock(self, key: AccountKey) -> AbstractContextManager[None]:
+        """Exclude every other holder of this account's lock until the block ends.
+
+        The holder's own `load`, `save` and `delete` work inside the block. The lock of a holder that
+        dies is free at once (or, where only a lease can be had, when the lease ends).
+
+        Raises:
+            StoreError: It could not be had in `LOCK_TIMEOUT_S`.
+        """
+
+    @abc.abstractmethod
+    def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
+        """Yield the accounts, of one app or of all, in no order."""
+
+    @abc.abstractmethod
+    def expiring(self, before: float) -> Iterator[AccountKey]:
+        """Yield the accounts whose access token expires before a time, soonest first.
+
+        A token that can be refreshed and whose expiry is unknown counts as expired.
+
+        Args:
+            before: Unix time in seconds.
+        """
+
+    @contextlib.contextmanager
+    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+        """Take the account's lock if it is free; yield whether it was.
+
+        This default cannot tell and waits. Stores that can tell override it, so that nobody waits
+        for a refresh that is merely advisable.
+        """
+        with self.lock(key):
+            yield True
+
+
+def due(tokens: Iterator[tuple[AccountKey, TikTokToken]], before: float) -> list[AccountKey]:
+    """Sort out the accounts that expire before a time, soonest first, for stores without an index."""
+    expiries = ((_expiry(token), key) for key, token in tokens)
+    return [key for expiry, key in sorted(each for each in expiries if each[0] < before)]
+
+
+def _expiry(token: TikTokToken) -> float:
+    if token.expires_at is not None:
+        return token.expires_at
+    return float("-inf") if token.refresh_token else float("inf")
+
+
+def check_replacing(key: AccountKey, stored: TikTokToken | None, replacing: str | None) -> None:
+    """Do the comparison of a compare-and-swap.
+
+    Raises:
+        StoreConflict: `stored` does not have the refresh token to be replaced.
+    """
+    if replacing is None or (stored is not None and stored.refresh_token == replacing):
+        return
+    what = "was deleted" if stored is None else "has another token now"
+    raise StoreConflict(f"The account {key.open_id} {what}; nothing was written.")
+
+
+class KeyLocks:
+    """The locks of a store's accounts between the threads of one process.
+
+    They are reentrant, come into being when they are asked for, and go when nobody holds them. A
+    forked child starts without them: a thread that held one does not exist there.
+    """
+
+    def __init__(self) -> None:
+        self._locks: weakref.WeakValueDictionary[AccountKey, KeyLock] = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+        after_fork_in_child(self, KeyLocks._forget)
+
+    def _forget(self) -> None:
+        self._locks = weakref.WeakValueDictionary()
+        self._guard = threading.Lock()
+
+    def of(self, key: AccountKey) -> KeyLock:
+        """Return the lock of an account, the same one to everybody."""
+        with self._guard:
+            return self._locks.setdefault(key, KeyLock())
+
+
+class KeyLock:
+    """The lock of one account between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        #: How often the thread that holds it has taken it.
+        self.depth = 0
+
+    @contextlib.contextmanager
+    def held(self, *, timeout: float = LOCK_TIMEOUT_S) -> Iterator[bool]:
+        """Hold it; yield whether it could be had in `timeout` seconds (0 does not wait)."""
+        if not self._lock.acquire(timeout=timeout):
+            yield False
+            return
+        self.depth += 1
+        try:
+            yield True
+        finally:
+            self.depth -= 1
+            self._lock.release()
+
+
+def lock_timeout(key: AccountKey) -> StoreError:
+    """Make the error for a lock that could not be had."""
+    return StoreError(
+        f"The lock of account {key.open_id} was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a process that "
+        "hangs while it refreshes."
+    )
+
+
+class MemoryStore(TokenStore):
+    """Keeps tokens in this process, for all its threads. They end with it."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[AccountKey, TikTokToken] = {}
+        self._locks = KeyLocks()
+
+    def load(self, key: AccountKey) -> TikTokToken | None:
+        """Return the account's token."""
+        token = self._tokens.get(AccountKey(*key))
+        return None if token is None else TikTokToken(token)
+
+    def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
+        """Keep the account's token."""
+        with self.lock(key):
+            check_replacing(AccountKey(*key), self._tokens.get(AccountKey(*key)), replacing)
+            self._tokens[AccountKey(*key)] = TikTokToken(token)
+
+    def delete(self, key: AccountKey) -> None:
+        """Forget the account."""
+        with self.lock(key):
+            self._tokens.pop(AccountKey(*key), None)
+
+    @contextlib.contextmanager
+    def lock(self, key: AccountKey) -> Iterator[None]:
+        """Exclude the process's other threads."""
+        with self._locks.of(AccountKey(*key)).held() as held:
+            if not held:
+                raise lock_timeout(AccountKey(*key))
+            yield
+
+    @contextlib.contextmanager
+    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+        """Exclude the process's other threads, unless one of them is in already."""
+        with self._locks.of(AccountKey(*key)).held(timeout=0) as held:
+            yield held
+
+    def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
+        """Yield the accounts."""
+        return iter([key for key in list(self._tokens) if client_key in (None, key.client_key)])
+
+    def expiring(self, before: float) -> Iterator[AccountKey]:
+        """Yield the accounts that expire, soonest first."""
+        return iter(due(iter(list(self._tokens.items())), before))

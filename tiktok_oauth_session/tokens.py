@@ -1,0 +1,191 @@
+"""A token, and the arithmetic of its expiry."""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+#: Seconds before expiry from which one caller refreshes while the others go on.
+ADVISORY_WINDOW_S = 600.0
+#: Seconds before expiry from which everyone waits for the refresh.
+MANDATORY_WINDOW_S = 60.0
+#: A window is never more than this part of the token's own lifetime, so that a token of one
+#: minute is not refreshed at every request.
+ADVISORY_PART = 1 / 8
+MANDATORY_PART = 1 / 60
+
+#: Written into a stored token just before its refresh token is sent (Unix time, seconds): whoever finds it
+#: there, holding the lock, knows that a refresh ended without anybody learning how.
+REFRESH_STARTED_AT = "refresh_started_at"
+#: Written into a stored token whose refresh token TikTok refused: no worker asks again.
+REFRESH_ERROR = "refresh_error"
+
+_MARKS = (REFRESH_STARTED_AT, REFRESH_ERROR)
+_LIFETIMES = ("expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at")
+
+
+class AccountKey(NamedTuple):
+    """Which connection: one app and one of its users.
+
+    TikTok's ``open_id`` is unique within an app only, hence the pair.
+    Source: https://developers.tiktok.com/doc/tiktok-api-v2-get-user-info
+    """
+
+    client_key: str
+    open_id: str
+
+
+class Freshness(enum.IntEnum):
+    """How urgent a refresh is."""
+
+    FRESH = 0
+    ADVISORY = 1
+    MANDATORY = 2
+    EXPIRED = 3
+
+
+class TikTokToken(dict[str, Any]):
+    """A token as TikTok issued it, with absolute expiry times. A dict, so it is JSON as it stands.
+
+    Items, all optional but the first: ``access_token``, ``refresh_token``, ``open_id``, ``scope``
+    (comma-separated), ``token_type``, ``expires_in`` (seconds, as issued), ``expires_at`` (Unix time,
+    seconds), ``refresh_expires_in``, ``refresh_expires_at``.
+
+    Its repr shows no secret. The dict is a copy: changing the one it was made from changes nothing.
+    """
+
+    def __init__(self, token: Mapping[str, Any] | None = None, /, **items: Any) -> None:
+        super().__init__(token or {}, **items)
+        for name in _LIFETIMES:
+            if name in self:
+                seconds = _seconds(self.pop(name))
+                if seconds is not None:
+                    self[name] = seconds
+
+    @classmethod
+    def from_reply(
+        cls,
+        reply: Mapping[str, Any],
+        *,
+        requested_at: float,
+        previous: Mapping[str, Any] | None = None,
+    ) -> TikTokToken:
+        """Make a token of a token reply.
+
+        Args:
+            reply: The fields of the reply, in the names of RFC 6749 and Login Kit.
+            requested_at: When the request was sent (Unix time, seconds). Lifetimes count from before the
+                request, so that the token is never believed to live longer than it does.
+            previous: The token that was refreshed. What the reply leaves out is taken from it
+                (RFC 6749 section 6 allows a reply without a refresh token), but no lifetime that
+                belongs to a token that is gone.
+        """
+        told = cls({name: value for name, value in reply.items() if value is not None})
+        kept = {k: v for k, v in (previous or {}).items() if k not in (*_LIFETIMES[:2], *_MARKS)}
+        if told.get("refresh_token", kept.get("refresh_token")) != kept.get("refresh_token"):
+            kept = {k: v for k, v in kept.items() if k not in _LIFETIMES}
+        token = cls({**kept, **told})
+        for lifetime, expiry in (_LIFETIMES[:2], _LIFETIMES[2:]):
+            if lifetime in told and expiry not in told:
+                token[expiry] = int(requested_at) + told[lifetime]
+            elif expiry in told and lifetime not in told:
+                token[lifetime] = told[expiry] - int(requested_at)
+        return token
+
+    @property
+    def access_token(self) -> str | None:
+        """What API calls show."""
+        return self.get("access_token") or None
+
+    @property
+    def refresh_token(self) -> str | None:
+        """What buys the next access token; TikTok replaces it at every refresh."""
+        return self.get("refresh_token") or None
+
+    @property
+    def open_id(self) -> str | None:
+        """The user, as this app knows them."""
+        return self.get("open_id") or None
+
+    @property
+    def scopes(self) -> list[str]:
+        """The granted scopes."""
+        return split_scopes(self.get("scope"))
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the access token dies (Unix time, seconds), or None if nobody said."""
+        return self.get("expires_at")
+
+    def freshness(self, now: float | None = None) -> Freshness:
+        """Tell how urgent a refresh is.
+
+        A token that can be refreshed and whose expiry nobody knows is taken for expired; one that
+        cannot be refreshed is used until TikTok refuses it.
+
+        Args:
+            now: Unix time in seconds; the clock's, if None.
+        """
+        if self.expires_at is None:
+            return Freshness.EXPIRED if self.refresh_token else Freshness.FRESH
+        left = self.expires_at - (time.time() if now is None else now)
+        lifetime = max(self.get("expires_in", math.inf), 0)
+        if left <= 0:
+            return Freshness.EXPIRED
+        if left <= min(MANDATORY_WINDOW_S, lifetime * MANDATORY_PART):
+            return Freshness.MANDATORY
+        if left <= min(ADVISORY_WINDOW_S, lifetime * ADVISORY_PART):
+            return Freshness.ADVISORY
+        return Freshness.FRESH
+
+    def marked(self, **marks: Any) -> TikTokToken:
+        """Return this token with other marks: those given, and no older ones."""
+        return TikTokToken({k: v for k, v in self.items() if k not in _MARKS}, **marks)
+
+    def __repr__(self) -> str:
+        """Show what helps and no secret."""
+        shown = ", ".join(
+            f"{k}={self[k]!r}" for k in ("open_id", "scope", "expires_at", *_MARKS) if k in self
+        )
+        return f"<{type(self).__name__} {shown}>" if self else f"<{type(self).__name__}: none>"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the dict it is."""
+        return type(self), (dict(self),)
+
+
+def split_scopes(scope: object) -> list[str]:
+    """Return scopes as a list.
+
+    Args:
+        scope: A list, or one string with commas or spaces between scopes, or None.
+    """
+    if scope is None:
+        return []
+    if isinstance(scope, str):
+        return re.findall(r"[^\s,]+", scope)
+    if isinstance(scope, (list, tuple, set, frozenset)):
+        return [str(part) for part in scope]
+    return [str(scope)]
+
+
+def _seconds(value: object) -> int | float | None:
+    """Read a number of seconds however it was written; None if it is none.
+
+    A whole number comes back as int: JSON readers of other languages expect one.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(seconds):
+        return None
+    return int(seconds) if seconds.is_integer() else seconds

@@ -1,0 +1,194 @@
+"""The page where a user consents, and the page TikTok shows when the app is set up wrongly.
+
+Sources:
+    https://developers.tiktok.com/doc/login-kit-web
+    https://developers.tiktok.com/doc/login-kit-desktop
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from .app import is_loopback
+from .grants import Refused
+from .pages import consent_page, error_page
+from .records import Reply, RequestRecord
+from .routes import Route
+from .tiktok import TikTok
+
+ALLOW = "allow"
+CANCEL = "cancel"
+ALWAYS_GRANTED = "user.info.basic"  # the one scope that the user cannot untick
+
+_DOCUMENTED = {"client_key", "response_type", "scope", "redirect_uri", "state"}
+_DOCUMENTED_IN_V2 = {"disable_auto_auth", "code_challenge", "code_challenge_method"}
+
+
+class FakePageError(Exception):
+    """TikTok shows an error page of its own, so the app's redirect URI is never called.
+
+    Attributes:
+        error: The error's name, such as `unauthorized_client`.
+        error_type: What is wrong, such as `client_key` or `redirect_uri`.
+        err_code: TikTok's number for it; empty where none is known.
+        url: What the browser's address bar shows.
+    """
+
+    def __init__(self, error: str, error_type: str, err_code: str, url: str) -> None:
+        super().__init__(error, error_type, err_code)
+        self.error = error
+        self.error_type = error_type
+        self.err_code = err_code
+        self.url = url
+
+    def __str__(self) -> str:
+        """Name what has to be corrected."""
+        return f"TikTok's error page instead of a callback: {self.error}, correct {self.error_type}"
+
+    @classmethod
+    def check(cls, url: str) -> None:
+        """Raise if a URL is the one of an error page.
+
+        Raises:
+            FakePageError: It is.
+        """
+        query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+        if "error_type" in query:
+            raise cls(query["error"], query["error_type"], query.get("errCode", ""), url)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A configuration error: `err_code` is empty where no number has been published."""
+
+    error: str
+    error_type: str
+    err_code: str = ""
+
+
+def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
+    """Return what is wrong with an authorization request, if anything is."""
+    query, app = record.query, tiktok.app
+    redirect_uri = query.get("redirect_uri", "")
+    unknown = [*sorted(set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2), *record.repeated]
+    rules = (
+        (query.get("client_key") == app.client_key, Problem("unauthorized_client", "client_key")),
+        (not unknown, Problem("invalid_request", "".join(unknown[:1]))),
+        (
+            query.get("response_type") == "code",
+            Problem("unsupported_response_type", "response_type"),
+        ),
+        (app.registered(redirect_uri), Problem("invalid_request", "redirect_uri")),
+        (_approved(tiktok, query.get("scope", "")), Problem("invalid_scope", "scope")),
+        (query.get("state"), Problem("invalid_request", "state")),
+        (
+            query.get("disable_auto_auth", "0") in ("0", "1"),
+            Problem("invalid_request", "disable_auto_auth"),
+        ),
+    )
+    broken = (problem for kept, problem in rules if not kept)
+    return next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
+
+
+def _find_pkce_problem(query: dict[str, str], *, needed: bool) -> Problem | None:
+    challenge, method = query.get("code_challenge"), query.get("code_challenge_method")
+    if not challenge and (needed or method is not None):
+        return Problem("invalid_request", "code_challenge", "10007")
+    # Mobile SDKs, whose redirect URIs are https, send no method.
+    if method != "S256" and (needed or method is not None):
+        return Problem("invalid_request", "code_challenge_method", "10008")
+    return None
+
+
+def find_v1_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
+    """Return what is wrong with a legacy authorization request, if anything is."""
+    query, app = record.query, tiktok.app
+    unknown = [*sorted(set(query) - _DOCUMENTED), *record.repeated]
+    rules = (
+        (query.get("client_key") == app.client_key, "client_key", "10003"),
+        (not unknown, "".join(unknown[:1]), "10002"),
+        (query.get("response_type") == "code", "response_type", "10005"),
+        (app.registered_domain(query.get("redirect_uri", "")), "redirect_uri", "10006"),
+        (_approved(tiktok, query.get("scope", "")), "scope", "10004"),
+        (query.get("state"), "state", "10005"),
+    )
+    broken = (Problem("param_error", name, code) for kept, name, code in rules if not kept)
+    return next(broken, None)
+
+
+def _approved(tiktok: TikTok, scope: str) -> bool:
+    try:
+        tiktok.check_scopes(scope)
+    except Refused:
+        return False
+    return True
+
+
+def callback_url(redirect_uri: str, parameters: dict[str, str]) -> str:
+    """Append parameters to a redirect URI, percent-encoding `*` and `!` as TikTok does."""
+    return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(parameters)}"
+
+
+def _show(
+    tiktok: TikTok, record: RequestRecord, find: Callable[[TikTok, RequestRecord], Problem | None]
+) -> Reply:
+    if "error_type" in record.query:
+        return error_page(record.query["error_type"])
+    problem = find(tiktok, record)
+    if problem is not None:
+        details = {
+            "error": problem.error,
+            "error_type": problem.error_type,
+            "errCode": problem.err_code,
+            "logid": tiktok.log_id,
+        }
+        return Reply.redirect(callback_url(record.url, details), error=problem.error)
+    if record.method == "POST":
+        return _decide(tiktok, record)
+    return consent_page(tiktok, record)
+
+
+def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
+    query, form = record.query, record.form
+    redirect_uri, state = query["redirect_uri"], query["state"]
+    if form.get("decision") != ALLOW:
+        denied = {"error": "access_denied", "error_description": "access_denied", "state": state}
+        return Reply.redirect(callback_url(redirect_uri, denied), error="access_denied")
+    asked = tiktok.check_scopes(query["scope"])
+    granted = [scope for scope in asked if scope == ALWAYS_GRANTED or scope in form]
+    code = tiktok.issue_code(
+        tiktok.user(form.get("open_id")),
+        granted,
+        redirect_uri,
+        surface=record.surface,
+        challenge=query.get("code_challenge"),
+    )
+    given = {"code": code, "scopes": ",".join(granted), "state": state}
+    return Reply.redirect(callback_url(redirect_uri, given))
+
+
+def authorize(tiktok: TikTok, record: RequestRecord) -> Reply:
+    """Answer the v2 authorization page and the form on it."""
+    return _show(tiktok, record, find_problem)
+
+
+def authorize_v1(tiktok: TikTok, record: RequestRecord) -> Reply:
+    """Answer the legacy authorization page and the form on it."""
+    return _show(tiktok, record, find_v1_problem)
+
+
+def _page_refusal(_tiktok: TikTok, refused: Refused) -> Reply:
+    return error_page(refused.reason.value)
+
+
+_HOST = "www.tiktok.com"
+_METHODS = ("GET", "POST")
+ROUTES = (
+    Route("/v2/auth/authorize/", "authorize", "v2", _HOST, _METHODS, authorize, _page_refusal),
+    # The Android SDK leaves the slash out.
+    Route("/v2/auth/authorize", "authorize", "v2", _HOST, _METHODS, authorize, _page_refusal),
+    Route("/auth/authorize/", "authorize", "v1", _HOST, _METHODS, authorize_v1, _page_refusal),
+    Route("/auth/authorize", "authorize", "v1", _HOST, _METHODS, authorize_v1, _page_refusal),
+)

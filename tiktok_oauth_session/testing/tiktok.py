@@ -1,0 +1,232 @@
+"""What TikTok knows: its users, the codes and tokens it has issued, and what becomes of them.
+
+Nothing here speaks HTTP and nothing here locks; both are the callers' part.
+
+Sources:
+    https://developers.tiktok.com/doc/oauth-user-access-token-management
+    https://developers.tiktok.com/docs/en/oauth-refresh-a-user-access-token
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .app import App, Policy
+from .grants import Code, QRCode, Reason, Refused, TokenSet
+from .users import User
+
+_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
+_ISSUING_S = 0.01  # between issuing and describing a token, so that a new one shows its full lifetime
+
+
+def _token(prefix: str, ending: str) -> str:
+    # Real ones hold characters that a careless encoder breaks.
+    return f"{prefix}{secrets.token_urlsafe(24)}*{secrets.token_urlsafe(6)}!{ending}"
+
+
+class TikTok:
+    """TikTok's memory for one app, and the rules that change it."""
+
+    def __init__(self, app: App, policy: Policy, clock: Callable[[], float] | None) -> None:
+        self.app = app
+        self.policy = policy
+        self._clock = clock
+        self._default_user = User.make(None, "Fake User", 3)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything but the app and the default user; the clock shows real time again."""
+        self.offset_s = 0.0
+        self.users = {self._default_user.open_id: self._default_user}
+        self.codes: dict[str, Code] = {}
+        self.qr_codes: dict[str, QRCode] = {}
+        self.by_access: dict[str, TokenSet] = {}
+        self.by_refresh: dict[str, TokenSet] = {}
+        self.client_tokens: dict[str, float] = {}
+        self.reuse_attempts = 0
+        self.changes = 0
+        self._log_ids = itertools.count(1)
+        self.log_id = ""
+
+    def now(self) -> float:
+        """Return Unix seconds on TikTok's clock."""
+        # Looked up at each call, so that a frozen time.time moves this clock as well.
+        return (self._clock or time.time)() + self.offset_s
+
+    def begin_request(self) -> str:
+        """Return a new `log_id` in TikTok's format: UTC time, machine, running number."""
+        moment = time.strftime("%Y%m%d%H%M%S", time.gmtime(self.now()))
+        self.log_id = f"{moment}010113006207{next(self._log_ids):08X}"
+        return self.log_id
+
+    def user(self, who: User | str | None) -> User:
+        """Return a user by object or open_id; None means the first one.
+
+        Raises:
+            KeyError: No such user.
+        """
+        if who is None:
+            return next(iter(self.users.values()))
+        return self.users[who.open_id if isinstance(who, User) else who]
+
+    def check_client(self, client_key: str, client_secret: str | None = None) -> None:
+        """Refuse a wrong client key, or a wrong secret where one is needed."""
+        known_secret = client_secret is None or self.app.knows_secret(client_secret)
+        if client_key != self.app.client_key or not known_secret:
+            raise Refused(Reason.CLIENT)
+
+    def check_scopes(self, scope: str) -> tuple[str, ...]:
+        """Return the scopes of a comma-separated list; an unapproved one is refused."""
+        scopes = tuple(scope.split(","))
+        if not set(scopes) <= set(self.app.scopes):
+            raise Refused(Reason.SCOPE)
+        return scopes
+
+    def issue_code(
+        self,
+        user: User,
+        scopes: Iterable[str],
+        redirect_uri: str,
+        *,
+        surface: str = "v2",
+        challenge: str | None = None,
+        redirect_uri_optional: bool = False,
+    ) -> str:
+        """Return a new authorization code; like real ones it needs percent-encoding in a URL."""
+        code = f"{secrets.token_urlsafe(48)}*0!5413"
+        expires_at = self.now() + self.policy.code_lifetime
+        self.codes[code] = Code(
+            user, tuple(scopes), redirect_uri, expires_at, surface, challenge, redirect_uri_optional
+        )
+        self.changes += 1
+        return code
+
+    def redeem_code(
+        self, code: str, redirect_uri: str | None, verifier: str | None, *, surface: str = "v2"
+    ) -> TokenSet:
+        """Exchange a code, once, under the conditions it was issued for."""
+        known = self.codes.get(code)
+        if known is None or known.spent or self.now() >= known.expires_at:
+            raise Refused(Reason.CODE)
+        if known.surface != surface:
+            raise Refused(Reason.CODE)
+        if surface == "v2":
+            self._check_redirect_uri(known, redirect_uri)
+            self._check_verifier(known, verifier)
+        known.spent = True
+        return self.issue(known.user, known.scopes)
+
+    @staticmethod
+    def _check_redirect_uri(code: Code, redirect_uri: str | None) -> None:
+        if redirect_uri is None and not code.redirect_uri_optional:
+            raise Refused(Reason.MISSING, "redirect_uri")
+        if redirect_uri not in (None, code.redirect_uri):
+            raise Refused(Reason.REDIRECT_URI)
+
+    @staticmethod
+    def _check_verifier(code: Code, verifier: str | None) -> None:
+        if code.challenge is None:
+            if verifier is not None:
+                raise Refused(Reason.MALFORMED, "code_verifier without a code_challenge")
+            return
+        if verifier is None:
+            raise Refused(Reason.MISSING, "code_verifier")
+        # Hex, not base64url: https://developers.tiktok.com/doc/login-kit-desktop (read 2026-05)
+        expected = hashlib.sha256(verifier.encode()).hexdigest()
+        if not _VERIFIER.fullmatch(verifier) or expected != code.challenge:
+            raise Refused(Reason.VERIFIER)
+
+    def issue(self, user: User, scopes: Iterable[str], *, refresh_token: str | None = None) -> TokenSet:
+        """Issue an access token, and a refresh token unless one is to be kept."""
+        now = self.now()
+        tokens = TokenSet(
+            user,
+            tuple(scopes),
+            _token("act.", "5259"),
+            now + self.policy.access_lifetime,
+            refresh_token or _token("rft.", "5294"),
+            now + self.policy.refresh_lifetime,
+        )
+        self.by_access[tokens.access_token] = self.by_refresh[tokens.refresh_token] = tokens
+        self.changes += 1
+        return tokens
+
+    def refresh(self, refresh_token: str) -> TokenSet:
+        """Spend a refresh token, as far as the rotation policy spends it."""
+        known = self.by_refresh.get(refresh_token)
+        if known is None:
+            raise Refused(Reason.REFRESH_TOKEN)
+        if known.successor is not None:
+            return self._reuse(known, known.successor)
+        if known.revoked or self.now() >= known.refresh_expires_at:
+            raise Refused(Reason.REFRESH_TOKEN)
+        if self.policy.rotation == "none":
+            return self.issue(known.user, known.scopes, refresh_token=refresh_token)
+        known.spent_at = self.now()
+        known.successor = self.issue(known.user, known.scopes)
+        return known.successor
+
+    def _reuse(self, spent: TokenSet, successor: TokenSet) -> TokenSet:
+        self.reuse_attempts += 1
+        in_grace = self.now() < spent.spent_at + self.policy.grace_period
+        usable = not successor.revoked and successor.successor is None
+        if self.policy.rotation == "grace" and in_grace and usable:
+            return successor
+        if self.policy.reuse_revokes:
+            self.disconnect(spent.user.open_id)
+        raise Refused(Reason.REFRESH_TOKEN)
+
+    def issue_client_token(self) -> str:
+        """Issue a token for the app itself."""
+        token = _token("clt.", "5361")
+        self.client_tokens[token] = self.now() + self.policy.client_token_lifetime
+        self.changes += 1
+        return token
+
+    def disconnect(self, open_id: str) -> None:
+        """End a user's connection with the app: every token of theirs dies."""
+        for tokens in [*self.by_access.values(), *self.by_refresh.values()]:
+            if tokens.user.open_id == open_id:
+                tokens.revoked = True
+        self.changes += 1
+
+    def bearer(self, access_token: str | None) -> TokenSet:
+        """Return the grant behind an access token that works."""
+        known = self.by_access.get(access_token or "")
+        if known is None or known.revoked:
+            # A client token is a good token, but no user ever granted it anything.
+            alive = self.now() < self.client_tokens.get(access_token or "", 0.0)
+            raise Refused(Reason.SCOPE if alive else Reason.TOKEN)
+        if self.now() >= known.access_expires_at:
+            raise Refused(Reason.TOKEN_EXPIRED)
+        return known
+
+    def is_alive(self, token: str) -> bool:
+        """Tell whether TikTok would still accept an access, refresh or client token."""
+        now = self.now()
+        if token in self.by_refresh:
+            known = self.by_refresh[token]
+            return not known.revoked and known.successor is None and now < known.refresh_expires_at
+        if token in self.by_access:
+            known = self.by_access[token]
+            return not known.revoked and now < known.access_expires_at
+        return now < self.client_tokens.get(token, 0.0)
+
+    def describe(self, tokens: TokenSet) -> dict[str, Any]:
+        """Return the seven documented fields; lifetimes are the seconds that remain."""
+        now = self.now()
+        return {
+            "access_token": tokens.access_token,
+            "expires_in": max(0, int(tokens.access_expires_at - now + _ISSUING_S)),
+            "open_id": tokens.user.open_id,
+            "refresh_expires_in": max(0, int(tokens.refresh_expires_at - now + _ISSUING_S)),
+            "refresh_token": tokens.refresh_token,
+            "scope": ",".join(tokens.scopes),
+            "token_type": "Bearer",
+        }

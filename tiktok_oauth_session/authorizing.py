@@ -74,12 +74,12 @@ class AuthorizingMixin(_Base):
         self.api_hosts = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
         self.token_timeout = token_timeout
         self._open_id = open_id
-        self._loaded = False
         self._code_verifier: str | None = None
         self._logins = PendingLogins()
+        key: Any = client_key or client_id  # None will do, whatever oauthlib's stubs say
         super().__init__(
-            client_id=client_key or client_id,
-            client=client or WebApplicationClient(client_key or client_id),
+            client_id=key,
+            client=client or WebApplicationClient(key),
             scope=split_scopes(scope) or None,
             redirect_uri=redirect_uri,
             token_updater=token_updater,
@@ -106,8 +106,8 @@ class AuthorizingMixin(_Base):
             TypeError: Always.
         """
         raise TypeError(
-            f"A {type(self).__name__} cannot be copied or pickled: two copies of one refresh token log the user out. "
-            "Make another session with the same store= and open_id= instead."
+            f"A {type(self).__name__} cannot be copied or pickled: two copies of one refresh token log the "
+            "user out. Make another session with the same store= and open_id= instead."
         )
 
     # --- the token ---------------------------------------------------------------------------------
@@ -115,8 +115,8 @@ class AuthorizingMixin(_Base):
     @property
     def token(self) -> TikTokToken:
         """The token as this session last saw it; assigning one hands it to the store."""
-        if self.store is not None and not self._loaded and (key := self._key()):
-            self._loaded = True
+        if self.store is not None and not self._client.token and (key := self._key()):
+            # Also after a logout: somebody may have logged in again.
             stored = self.store.load(key)
             if stored is not None:
                 self._hold(stored)
@@ -133,7 +133,7 @@ class AuthorizingMixin(_Base):
 
     def _own_token(self) -> TikTokToken:
         """Return the token, also where a framework's session keeps it as a plain dict."""
-        token = self.token
+        token: Any = self.token
         return token if isinstance(token, TikTokToken) else TikTokToken(token)
 
     def _hold(self, token: TikTokToken) -> None:
@@ -145,7 +145,6 @@ class AuthorizingMixin(_Base):
         client.populate_token_attributes(token)
         if token.open_id:
             self._open_id = token.open_id
-        self._loaded = self._loaded or bool(token)
 
     def _seed(self, token: TikTokToken) -> None:
         """Begin with a token, unless the store knows a newer one of this account."""
@@ -165,7 +164,7 @@ class AuthorizingMixin(_Base):
             if self.store is not None:
                 key = self._key(token)
                 if key is None:
-                    raise ValueError("the reply holds no open_id to keep it under")
+                    raise ValueError("the reply holds no open_id to keep it under")  # noqa: TRY301 - becomes the cause
                 with self.store.lock(key):
                     self.store.save(key, token)
                     forget_failures(self.store, key)
@@ -173,8 +172,8 @@ class AuthorizingMixin(_Base):
                 self.token_updater(TikTokToken(token))
         except Exception as failure:
             raise TokenNotSaved(
-                "TikTok issued a token and it could not be saved: save the `token` of this error, or let the user "
-                f"log in again. ({type(failure).__name__})",
+                "TikTok issued a token and it could not be saved: save the `token` of this error, or let the "
+                f"user log in again. ({type(failure).__name__})",
                 token=token,
             ) from failure
         self._hold(token)
@@ -263,7 +262,7 @@ class AuthorizingMixin(_Base):
         )
         return page, state
 
-    def fetch_token(  # type: ignore[override]  # widened: the URL has a default
+    def fetch_token(
         self,
         token_url: str | None = None,
         code: str | None = None,
@@ -363,7 +362,8 @@ class AuthorizingMixin(_Base):
             return None
         if self._code_verifier is None:
             raise AuthorizationError(
-                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session that began it."
+                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
+                "that began it."
             )
         return self._code_verifier
 

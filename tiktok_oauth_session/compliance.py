@@ -7,7 +7,6 @@ Both read the `Platform`; neither knows which surface it is.
 
 from __future__ import annotations
 
-import copy
 import functools
 import hashlib
 import hmac
@@ -55,8 +54,11 @@ class TikTokClient(WebApplicationClient):
         **kwargs: As for `oauthlib.oauth2.WebApplicationClient`.
     """
 
+    # What the parent has and its stubs leave out.
+    _expires_at: float | None
+
     def __init__(self, client_id: str | None, *, platform: Platform = LOGIN_KIT, **kwargs: Any) -> None:
-        super().__init__(client_id, **kwargs)
+        super().__init__(client_id, **kwargs)  # type: ignore[arg-type]  # oauthlib itself takes None
         self.platform = platform
 
     @classmethod
@@ -64,12 +66,11 @@ class TikTokClient(WebApplicationClient):
         """Return a copy of a plain web application client that speaks TikTok; any other one as it is."""
         if type(client) is not WebApplicationClient:
             return client
-        speaking = copy.copy(client)
-        speaking.__class__ = cls
-        speaking.platform = platform
+        speaking = cls.__new__(cls)
+        vars(speaking).update(vars(client), platform=platform)
         return speaking
 
-    def prepare_request_uri(  # type: ignore[override]  # the stubs leave out oauthlib's own default
+    def prepare_request_uri(
         self,
         uri: str,
         redirect_uri: str | None = None,
@@ -129,18 +130,19 @@ class TikTokClient(WebApplicationClient):
         self.code = authorization_code(answer)
         return answer
 
-    def parse_request_body_response(self, body: str, scope: object = None, **kwargs: Any) -> TikTokToken:
+    def parse_request_body_response(  # type: ignore[override]  # a dict as oauthlib's, of our class
+        self, body: str, scope: object = None, **kwargs: Any
+    ) -> TikTokToken:
         """Read a token reply, as a plain OAuth2Session asks for it.
 
         A user who grants fewer scopes than asked is logged in: that is no warning and no error.
         """
         # The stand-in holds what a reply is judged by; the hook has flattened the body by now.
-        reply = _Body(body)
-        self.token = TikTokToken.from_reply(
-            token_fields(reply), requested_at=time.time(), previous=self.token
-        )  # type: ignore[arg-type]  # duck-typed
-        self.populate_token_attributes(self.token)
-        return self.token
+        reply: Any = _Body(body)
+        token = TikTokToken.from_reply(token_fields(reply), requested_at=time.time(), previous=self.token)
+        self.token = token
+        self.populate_token_attributes(token)
+        return token
 
     def add_token(
         self,
@@ -169,7 +171,7 @@ class TikTokClient(WebApplicationClient):
         headers[self.platform.access_token_header] = self.platform.access_token_prefix + access_token
         return uri, headers, body
 
-    def prepare_token_revocation_request(
+    def prepare_token_revocation_request(  # type: ignore[override]  # parameters, not a written body
         self,
         revocation_url: str,
         token: str,
@@ -232,7 +234,7 @@ def parse_authorization_response(response: str) -> dict[str, str]:
     return dict(parse_qsl(response.lstrip("?"), keep_blank_values=True))
 
 
-def matching_state(returned: str | None, expected: Iterable[str]) -> str:
+def matching_state(returned: str | None, expected: Iterable[object]) -> str:
     """Return which of the expected states came back, compared in constant time.
 
     Raises:
@@ -246,12 +248,13 @@ def matching_state(returned: str | None, expected: Iterable[str]) -> str:
         return matches[0]
     if not known:
         raise StateMismatch(
-            "There is no state to compare the callback's with, so a forged one would be accepted. Pass the one that "
-            "authorization_url() returned as `state=`, or `state=False` if you have compared it yourself."
+            "There is no state to compare the callback's with, so a forged one would be accepted. Pass the "
+            "one that authorization_url() returned as `state=`, or `state=False` if you have compared it "
+            "yourself."
         )
     raise StateMismatch(
-        "The callback does not carry the state of a login that was begun here. Ignore it; the login can still be "
-        "finished with the right callback, or begun anew."
+        "The callback does not carry the state of a login that was begun here. Ignore it; the login can "
+        "still be finished with the right callback, or begun anew."
     )
 
 
@@ -387,13 +390,13 @@ def tiktok_compliance_fix(
     Returns:
         The same session.
     """
-    session._client = TikTokClient.of(session._client, platform)  # noqa: SLF001 - as its own fixes do
-    bound = {"client": session._client, "platform": platform, "client_secret": client_secret}  # noqa: SLF001
+    untyped: Any = session  # the stubs leave out the client and the request hooks
+    client = untyped._client = TikTokClient.of(untyped._client, platform)  # noqa: SLF001 - as its own fixes do
+    bound: dict[str, Any] = {"client": client, "platform": platform, "client_secret": client_secret}
     read = functools.partial(read_reply, platform=platform)
-    session.register_compliance_hook("access_token_request", functools.partial(write_token_request, **bound))
-    session.register_compliance_hook(
-        "refresh_token_request", functools.partial(write_refresh_request, **bound)
-    )
-    session.register_compliance_hook("access_token_response", read)
-    session.register_compliance_hook("refresh_token_response", read)
+    register = untyped.register_compliance_hook
+    register("access_token_request", functools.partial(write_token_request, **bound))
+    register("refresh_token_request", functools.partial(write_refresh_request, **bound))
+    register("access_token_response", read)
+    register("refresh_token_response", read)
     return session

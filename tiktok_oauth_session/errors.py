@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class TikTokOAuthError(Exception):
-    """Superclass of all errors of this package. *Never raised directly.*
+    """Superclass of all errors of this package; never raised itself.
 
     The message says what happened and what to do next, and holds no secret.
     """
@@ -52,6 +52,8 @@ class TikTokOAuthError(Exception):
     log_id: str | None
     #: TikTok's number for the error, on surfaces that have one.
     error_code: int | None
+    #: The HTTP status of the reply; None when there was none.
+    status_code: int | Any  # Any, not None: the stubs of OAuth2Error say int
     #: The reply, where there was one. Its ``request`` holds secrets: do not log it.
     response: requests.Response | None
 
@@ -74,7 +76,6 @@ class TikTokOAuthError(Exception):
         self.description = description
         self.log_id = log_id
         self.error_code = error_code
-        #: The HTTP status of the reply; None when there was none.
         self.status_code = status_code
         self.response = response
 
@@ -164,16 +165,18 @@ def _class_for(base: type[TikTokOAuthError], error: str | None) -> type[TikTokOA
 
 def _family(cls: type[TikTokOAuthError]) -> tuple[type[TikTokOAuthError], str | None]:
     """Take apart what `_class_for` joined; the joined class itself cannot be pickled by name."""
-    base = cls.__bases__[0]
-    if len(cls.__bases__) == 2 and _class_for(base, cls.__bases__[1].error) is cls:  # noqa: PLR2004 - ours and theirs
-        return base, cls.__bases__[1].error
+    base: Any = cls.__bases__[0]
+    # Not only oauthlib's classes are second bases, and requests' have no code.
+    error = getattr(cls.__bases__[-1], "error", None)
+    if len(cls.__bases__) == 2 and _class_for(base, error) is cls:  # noqa: PLR2004 - ours and theirs
+        return base, error
     return cls, None
 
 
 def _rebuild(
     base: type[TikTokOAuthError], error: str | None, args: tuple[Any, ...], state: dict[str, Any]
 ) -> TikTokOAuthError:
-    exception = _class_for(base, error)(*args)
+    exception = _class_for(base, error)(*args)  # type: ignore[arg-type]  # mypy mistakes the class for an instance
     exception.__dict__.update(state)
     return exception
 
@@ -187,4 +190,5 @@ def new_error(base: type[TikTokOAuthError], message: str, *, error: str, **evide
         error: The error code.
         **evidence: The other attributes of `TikTokOAuthError`.
     """
-    return _class_for(base, error)(message, error=error, **evidence)
+    joined = _class_for(base, error)  # type: ignore[arg-type]  # mypy mistakes the class for an instance
+    return joined(message, error=error, **evidence)

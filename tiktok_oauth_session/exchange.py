@@ -109,7 +109,7 @@ def post(
     prepared = request.prepare()
     settings = session.merge_environment_settings(
         prepared.url or url,
-        transport.proxies or {},
+        dict(transport.proxies or {}),
         False,  # noqa: FBT003 - requests takes `stream` by position
         transport.verify,
         transport.cert,
@@ -170,7 +170,7 @@ def _with_retries(send: Callable[[], requests.Response], retry: Retry) -> reques
 
 
 def _backoff(attempt: int) -> float:
-    return BACKOFF_S * 2 ** (attempt - 1) * random.uniform(1, 1.5)  # noqa: S311 - spreads load, hides nothing
+    return BACKOFF_S * 2.0 ** (attempt - 1) * random.uniform(1, 1.5)  # noqa: S311 - spreads load, hides nothing
 
 
 def _retry_after(response: requests.Response) -> float:

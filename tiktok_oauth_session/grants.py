@@ -54,14 +54,17 @@ def exchange_code(
         TokenError: There came none.
     """
     parameters = {k: v for k, v in parameters.items() if v is not None}
-    if isinstance(session._client, LegacyApplicationClient):  # noqa: SLF001
+    client = session._client  # noqa: SLF001 - requests-oauthlib has no public name for it
+    if isinstance(client, LegacyApplicationClient):
         for needed in ("username", "password"):
             if needed not in parameters:
                 raise ValueError(f"LegacyApplicationClient needs the parameter {needed}.")
-    transport, in_body = _authenticated(session, transport, client_secret, include_client_id)
+    transport, in_body = _authenticated(
+        session, transport, client_secret, include_client_id=include_client_id
+    )
     if in_body and client_secret is not None:
         parameters["client_secret"] = client_secret
-    body = session._client.prepare_request_body(  # noqa: SLF001
+    body = client.prepare_request_body(
         code=consent.code,
         redirect_uri=session.redirect_uri,
         include_client_id=in_body,
@@ -84,6 +87,7 @@ def _authenticated(
     session: AuthorizingMixin,
     transport: Transport,
     secret: str | None,
+    *,
     include_client_id: bool | None,
 ) -> tuple[Transport, bool]:
     """Decide where the app's credentials go: TikTok takes them in the body.
@@ -116,11 +120,11 @@ def refresh(
         TokenError: There came none.
     """
     require_secure(url)
-    parameters = {**session.auto_refresh_kwargs, **(extra or {})}
+    parameters = {"scope": session.scope, **session.auto_refresh_kwargs, **(extra or {})}
     if session.platform.token_endpoint_auth_method == "client_secret_post" and secret:
         parameters.setdefault("client_secret", secret)
-    written = session._client.prepare_refresh_body(  # noqa: SLF001
-        body=body, refresh_token=spent.refresh_token, scope=session.scope, **parameters
+    written = session._client.prepare_refresh_body(  # noqa: SLF001 - requests-oauthlib has no public name for it
+        body=body, refresh_token=spent.refresh_token, **parameters
     )
     sent_headers: Mapping[str, str] = headers or TOKEN_HEADERS
     for hook in session.compliance_hook["refresh_token_request"]:

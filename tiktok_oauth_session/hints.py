@@ -8,28 +8,40 @@ import re
 _HINTS: tuple[tuple[str, str], ...] = (
     (
         r"redirect.?uri|10006",
-        "Send the redirect URI exactly as it is registered and as the login began with it: trailing slash, "
-        "port, and `localhost` against `127.0.0.1` all count, and a query or fragment is not allowed.",
+        (
+            "Send the redirect URI exactly as it is registered and as the login began with it: trailing "
+            "slash, port, and `localhost` against `127.0.0.1` all count, and a query or fragment is "
+            "not allowed."
+        ),
     ),
     (
         r"code.?(verifier|challenge)",
-        "TikTok's challenge is the hex SHA-256 of the verifier, not base64url; let the session make it (pkce='S256') "
-        "and finish the login on the session that began it, or pass its `code_verifier`.",
+        (
+            "TikTok's challenge is the hex SHA-256 of the verifier, not base64url; let the session make it "
+            "(pkce='S256') and finish the login on the session that began it, or pass its `code_verifier`."
+        ),
     ),
     (
         r"invalid_client|unauthorized_client|client.?(key|info|secret)|10003|10013",
-        "Check the client key and the client secret: they may be swapped, or belong to the sandbox while the app "
-        "is in production (or the reverse; sandbox keys begin with `sb`), or Login Kit is not added to the app.",
+        (
+            "Check the client key and the client secret: they may be swapped, or belong to the sandbox "
+            "while the app is in production (or the reverse; sandbox keys begin with `sb`), or Login Kit is "
+            "not added to the app."
+        ),
     ),
     (
         r"invalid_scope|scope_not_authorized|scope_permission_missed|illegal authorization scope",
-        "A scope has to be added to the app and approved by TikTok, and the user has to grant it: begin a new login "
-        "that asks for it. Refreshing does not help.",
+        (
+            "A scope has to be added to the app and approved by TikTok, and the user has to grant it: begin "
+            "a new login that asks for it. Refreshing does not help."
+        ),
     ),
     (
         r"authorization code|invalid_grant.*\bcode\b",
-        "A code works once, for a few minutes, and only when it was percent-decoded exactly once; pass the whole "
-        "callback URL as `authorization_response` and begin a new login.",
+        (
+            "A code works once, for a few minutes, and only when it was percent-decoded exactly once; pass "
+            "the whole callback URL as `authorization_response` and begin a new login."
+        ),
     ),
     (
         r"access_denied",

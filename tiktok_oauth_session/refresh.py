@@ -192,18 +192,23 @@ class StoreHome(Home):
         self.flight = _flights.of(store, key)
 
     def lock(self) -> AbstractContextManager[None]:
+        """Exclude everybody who shares the store."""
         return self._store.lock(self._key)
 
     def try_lock(self) -> AbstractContextManager[bool]:
+        """Exclude everybody who shares the store unless somebody is in already."""
         return self._store.try_lock(self._key)
 
     def read(self, mine: TikTokToken) -> TikTokToken | None:
+        """Return what the store holds."""
         return self._store.load(self._key)
 
     def mark(self, token: TikTokToken) -> None:
+        """Write the mark, if the store still holds this token."""
         self._store.save(self._key, token, replacing=token.refresh_token)
 
     def keep(self, token: TikTokToken, replacing: str) -> None:
+        """Save a new token in the spent one's place, then tell the updater."""
         self._store.save(self._key, token, replacing=replacing)
         if self._updater is not None:
             self._updater(TikTokToken(token))
@@ -225,21 +230,26 @@ class ProcessHome(Home):
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
+        """Exclude the process's other threads."""
         with self.flight.lock.held() as held:
             if not held:
                 raise lock_timeout(AccountKey(self._client_key, "(no store)"))
             yield
 
     def try_lock(self) -> AbstractContextManager[bool]:
+        """Exclude the process's other threads unless one of them is in already."""
         return self.flight.lock.held(timeout=0)
 
     def read(self, mine: TikTokToken) -> TikTokToken | None:
+        """Return what the last refresh in this process brought, or else the caller's own."""
         return self.flight.token or mine
 
     def mark(self, token: TikTokToken) -> None:
+        """Let the process's other sessions see the mark."""
         self.flight.token = token
 
     def keep(self, token: TikTokToken, replacing: str) -> None:
+        """Tell the updater, then let the process's other sessions find the new token."""
         if self._updater is not None:
             self._updater(TikTokToken(token))
         self.flight.token = token
@@ -350,7 +360,8 @@ class RefreshEngine:
             flight.unsaved = None
         if current is None:
             raise ReauthorizationRequired(
-                "This account is no longer in the store: it was logged out or revoked. The user has to log in again."
+                "This account is no longer in the store: it was logged out or revoked. The user has to log "
+                "in again."
             )
         return current
 
@@ -360,15 +371,15 @@ class RefreshEngine:
             raise TokenExpired("There is no refresh token for this account. The user has to log in again.")
         if REFRESH_ERROR in current:
             raise ReauthorizationRequired(
-                f"TikTok refused this account's refresh token before ({current[REFRESH_ERROR]}); it was not asked "
-                "again. The user has to log in again."
+                f"TikTok refused this account's refresh token before ({current[REFRESH_ERROR]}); it was not "
+                "asked again. The user has to log in again."
             )
         dead = force or current.freshness() is Freshness.EXPIRED
         unclear = REFRESH_STARTED_AT in current
         if unclear and not dead:
             raise TokenError(
-                "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only once the "
-                "access token has expired.",
+                "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only "
+                "once the access token has expired.",
                 error="no_reply",
             )
         if dead and retry is REFRESH_WAITED_FOR:
@@ -417,9 +428,9 @@ class RefreshEngine:
         except Exception as failure:
             flight.unsaved = (new, spent)
             raise TokenNotSaved(
-                "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what "
-                "keeps your tokens and call again in this process, or save the `token` of this error yourself. "
-                f"({type(failure).__name__})",
+                "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend "
+                "what keeps your tokens and call again in this process, or save the `token` of this error "
+                f"yourself. ({type(failure).__name__})",
                 token=new,
             ) from failure
         flight.unsaved = None

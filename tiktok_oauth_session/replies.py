@@ -178,7 +178,7 @@ def checked(
         TikTokOAuthError: A `base`, if the reply says no or cannot be understood.
     """
     fields = json_object(response)
-    status = response.status_code if isinstance(response.status_code, int) else 0
+    status = _status(response) or 0
     if fields is None and empty_is_success and status < _HTTP_REDIRECT and not response.content:
         return {}
     if fields is None:
@@ -201,7 +201,7 @@ def failure(
     fields: Mapping[str, Any] | None = None,
 ) -> TikTokOAuthError:
     """Make the error for a reply that says no."""
-    status = response.status_code if isinstance(response.status_code, int) else None
+    status = _status(response)
     evidence = fields or {}
     log_id = evidence.get("log_id") or evidence.get("logid")
     code = evidence.get("error_code")
@@ -222,13 +222,20 @@ def failure(
     )
 
 
+def _status(response: Any) -> int | None:
+    """Return the HTTP status; None where a stand-in for a reply has no such thing."""
+    status = response.status_code
+    return status if isinstance(status, int) else None
+
+
 def _what_came(response: requests.Response) -> str:
     """Describe a body that is not what it should be, without quoting it."""
-    status = response.status_code
-    if isinstance(status, int) and _HTTP_REDIRECT <= status < _HTTP_ERROR:
+    status = _status(response)
+    if status is not None and _HTTP_REDIRECT <= status < _HTTP_ERROR:
         return f"HTTP {status}: a redirect, which is not followed because it would hand the secrets on"
     kind = str(response.headers.get("Content-Type") or "no content type").split(";")[0]
-    return f"HTTP {status} with {len(response.content)} bytes of {kind} in place of a JSON reply"
+    size = len(response.content)
+    return f"HTTP {response.status_code} with {size} bytes of {kind} in place of a JSON reply"
 
 
 def _api_verdict(response: requests.Response) -> tuple[dict[str, Any] | None, Any, str]:

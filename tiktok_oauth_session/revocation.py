@@ -9,7 +9,7 @@ import requests
 
 from tiktok_oauth_session.compliance import TikTokClient, read_reply
 from tiktok_oauth_session.errors import RevocationError
-from tiktok_oauth_session.exchange import REVOCATION, TOKEN_TIMEOUT_S, Transport, post
+from tiktok_oauth_session.exchange import REVOCATION, TOKEN_TIMEOUT_S, NoReply, Transport, post
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.redaction import secrets_in
 from tiktok_oauth_session.replies import checked
@@ -28,8 +28,7 @@ def revoke(
     """Revoke an access token at TikTok.
 
     Raises:
-        RevocationError: TikTok did not revoke it.
-        NoReply: Nobody knows whether it did.
+        RevocationError: TikTok did not revoke it, or nobody knows whether it did.
     """
     if platform.revocation_endpoint is None:
         raise RevocationError(
@@ -42,7 +41,12 @@ def revoke(
     place = {"form": "data", "query": "params", "json": "json"}[platform.parameter_placement]
     if place != "data":
         del headers["Content-Type"]
-    response = post(session, "POST", url, headers, {place: parameters}, transport, REVOCATION)
+    try:
+        response = post(session, "POST", url, headers, {place: parameters}, transport, REVOCATION)
+    except NoReply as error:
+        raise RevocationError(
+            f"Nobody knows whether the token was revoked: {error} Revoke it again.", error=error.error
+        ) from error
     secrets = secrets_in({**parameters, "token": token})
     checked(
         read_reply(response, platform=platform),
@@ -75,8 +79,8 @@ def revoke_token(
         token_timeout: Seconds to connect and seconds to wait for the reply.
 
     Raises:
-        RevocationError: TikTok did not revoke it, or something is missing that it needs.
-        NoReply: Nobody knows whether it did.
+        RevocationError: TikTok did not revoke it, nobody knows whether it did, or something is missing
+            that it needs.
 
     Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
     """

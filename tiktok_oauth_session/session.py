@@ -134,7 +134,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             client.token = token
             client.populate_token_attributes(token)
             # Whether it is time for another token has been decided.
-            client._expires_at = None  # noqa: SLF001
+            client._expires_at = None  # noqa: SLF001 - oauthlib has no public name for it
             url, headers, data = client.add_token(
                 url, http_method=method, body=data, headers=dict(headers or {})
             )
@@ -196,13 +196,13 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
     def _refuse(lacking: str) -> NoReturn:
         if lacking == "client_secret":
             raise TokenError(
-                "The access token no longer works and the session has no client_secret to refresh it with: pass "
-                "`client_secret=`.",
+                "The access token no longer works and the session has no client_secret to refresh it with: "
+                "pass `client_secret=`.",
                 error="invalid_client",
             )
         raise TokenExpired(
-            f"The access token no longer works and there is no {lacking} to renew it with. The user has to log in "
-            "again."
+            f"The access token no longer works and there is no {lacking} to renew it with. The user has to "
+            "log in again."
         )
 
     def _refresh_url(self) -> str | None:
@@ -240,7 +240,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             self._told_where_it_went = True
         return new
 
-    def refresh_token(  # type: ignore[override]  # widened: the URL has a default
+    def refresh_token(
         self,
         token_url: str | None = None,
         refresh_token: str | None = None,

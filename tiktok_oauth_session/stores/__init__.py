@@ -185,8 +185,8 @@ class KeyLock:
 def lock_timeout(key: AccountKey) -> StoreError:
     """Make the error for a lock that could not be had."""
     return StoreError(
-        f"The lock of account {key.open_id} was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a process that "
-        "hangs while it refreshes."
+        f"The lock of account {key.open_id} was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a process "
+        "that hangs while it refreshes."
     )
 
 

@@ -222,7 +222,7 @@ def _read(path: Path) -> bytes | None:
             descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _BINARY)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        with open(descriptor, "rb") as file:
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
             _require_ours(path, os.fstat(descriptor))
             return file.read()
 
@@ -275,11 +275,11 @@ def _replace(path: Path, content: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
         descriptor = os.open(temporary, flags, FILE_MODE)
         try:
-            with open(descriptor, "wb") as file:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
-            os.replace(temporary, path)
+            os.replace(temporary, path)  # noqa: PTH105 - beside the other calls of its kind
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -303,8 +303,8 @@ def _as_store_error(what: str, path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"Cannot {what} {path}: {error.strerror or error}. Check that the directory exists, belongs to the user "
-            "this process runs as, and has room."
+            f"Cannot {what} {path}: {error.strerror or error}. Check that the directory exists, belongs to "
+            "the user this process runs as, and has room."
         ) from error
 
 

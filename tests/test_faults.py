@@ -1,0 +1,297 @@
+"""What every accident does to every operation, wherever the token lives: the table, and its test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tiktok_oauth_session import (
+    AccountKey,
+    FileStore,
+    MemoryStore,
+    ReauthorizationRequired,
+    RevocationError,
+    TikTokOAuth2Session,
+    TikTokToken,
+    TokenError,
+)
+from tiktok_oauth_session.exchange import NoReply
+from tiktok_oauth_session.testing import FakeTikTok
+from tiktok_oauth_session.tokens import REFRESH_ERROR, REFRESH_STARTED_AT
+
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
+
+#: An accident happens once: its kind and its details.
+ACCIDENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "refused": ("refuse", {}),
+    "reset before": ("reset_before", {}),
+    "reset after": ("reset_after", {}),
+    "too slow": ("slow", {"seconds": 60}),
+    "truncated": ("truncated", {}),
+    "HTML 502": ("html", {}),
+    "429": ("status", {"status": 429, "retry_after": 2}),
+    "503": ("status", {"status": 503, "retry_after": 2, "body": b""}),
+    "200 server_error": ("error", {"error": "server_error", "status": 200}),
+    "200 invalid_client": ("error", {"error": "invalid_client", "status": 200}),
+}
+
+
+class Cell(NamedTuple):
+    """What is expected: how many requests, which exception, which token is stored and held after it."""
+
+    requests: int
+    raises: type[Exception] | None
+    token: str
+    #: The mark that the stored token bears afterwards.
+    mark: str | None = None
+
+
+OK_AGAIN = Cell(2, None, "new")
+#: Carried on with the old token: a log line, no exception.
+OLD = Cell(1, None, "old")
+OLD_UNCLEAR = Cell(1, None, "old", REFRESH_STARTED_AT)
+LOST = Cell(2, ReauthorizationRequired, "old", REFRESH_ERROR)
+GONE_AGAIN = Cell(2, None, "none")
+NOT_REVOKED = Cell(1, RevocationError, "old")
+
+#: accident -> (fetch, refresh in the advisory window, in the mandatory window, after expiry, revoke)
+TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
+    "refused": (OK_AGAIN, OLD, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
+    "reset before": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, OK_AGAIN, NOT_REVOKED),
+    "reset after": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, LOST, NOT_REVOKED),
+    "too slow": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, LOST, NOT_REVOKED),
+    "truncated": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, LOST, NOT_REVOKED),
+    "HTML 502": (
+        Cell(1, TokenError, "old"),
+        OLD_UNCLEAR,
+        OLD_UNCLEAR,
+        Cell(1, TokenError, "old", REFRESH_STARTED_AT),
+        NOT_REVOKED,
+    ),
+    "429": (Cell(1, TokenError, "old"), OLD, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
+    "503": (Cell(1, TokenError, "old"), OLD, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
+    "200 server_error": (
+        Cell(1, TokenError, "old"),
+        OLD_UNCLEAR,
+        OLD_UNCLEAR,
+        Cell(1, TokenError, "old", REFRESH_STARTED_AT),
+        NOT_REVOKED,
+    ),
+    "200 invalid_client": (Cell(1, TokenError, "old"), OLD, OLD, Cell(1, TokenError, "old"), NOT_REVOKED),
+}
+OPERATIONS = ("fetch", "advisory refresh", "mandatory refresh", "expired refresh", "revoke")
+#: Seconds that the access token has left.
+LEFT = {"fetch": 7000, "advisory refresh": 300, "mandatory refresh": 30, "expired refresh": -1, "revoke": 7000}
+
+
+class Connection:
+    """A session with a token, and where the token is kept."""
+
+    def __init__(self, fake: FakeTikTok, home: str, directory: Path, left: float) -> None:
+        self.fake = fake
+        self.old = TikTokToken(
+            {**fake.issue_token(["user.info.basic"]), "expires_at": time.time() + left, "expires_in": 7200}
+        )
+        self.key = AccountKey(fake.client_key, str(self.old.open_id))
+        self.store = {"memory": MemoryStore(), "file": FileStore(directory)}.get(home)
+        self.updated: list[TikTokToken] = [self.old]
+        self.session = TikTokOAuth2Session(
+            fake.client_key,
+            client_secret=fake.client_secret,
+            redirect_uri="https://app.example/callback/",
+            token=self.old,
+            store=self.store,
+            token_updater=None if self.store else self.updated.append,
+        )
+        self.session.mount("https://", fake.adapter())
+
+    def do(self, operation: str) -> None:
+        """Do what the accident happens to."""
+        if operation == "fetch":
+            url, _ = self.session.authorization_url()
+            self.session.fetch_token(authorization_response=self.fake.authorize(url))
+        elif operation == "revoke":
+            self.session.revoke_token()
+        else:
+            assert self.session.get(USER_INFO).status_code == 200
+
+    @property
+    def stored(self) -> TikTokToken | None:
+        """Return what a process that starts now would find."""
+        return self.store.load(self.key) if self.store else self.updated[-1]
+
+    def which(self, token: TikTokToken | None) -> str:
+        """Tell the old token from a new one."""
+        if not token:
+            return "none"
+        return "old" if token.refresh_token == self.old.refresh_token else "new"
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """Let no test wait; record how long the code wanted to."""
+    waited: list[float] = []
+    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", waited.append)
+    yield waited
+    assert all(0 < pause <= 30 for pause in waited)
+
+
+@pytest.mark.parametrize("home", ["memory", "file", "updater"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("accident", TABLE)
+def test_accident(
+    fake_tiktok: FakeTikTok, tmp_path: Path, accident: str, operation: str, home: str, pauses: list[float]
+) -> None:
+    """Every accident has the outcome that the table says, in every home of a token."""
+    cell = TABLE[accident][OPERATIONS.index(operation)]
+    connection = Connection(fake_tiktok, home, tmp_path, LEFT[operation])
+    endpoint = operation if operation == "revoke" else operation.rpartition(" ")[2].replace("fetch", "token")
+    kind, details = ACCIDENTS[accident]
+    fake_tiktok.fail(endpoint, kind, **details)
+
+    if cell.raises is None:
+        connection.do(operation)
+    else:
+        with pytest.raises(cell.raises):
+            connection.do(operation)
+
+    assert len(fake_tiktok.requests_to(endpoint)) == cell.requests
+    assert len(pauses) == cell.requests - 1
+    assert connection.which(connection.session.token) == cell.token
+    if home == "updater":
+        assert connection.which(connection.stored) == ("old" if cell.token == "none" else cell.token)
+        assert REFRESH_STARTED_AT not in connection.updated[-1], "an updater gets tokens, not notes"
+    else:
+        assert connection.which(connection.stored) == cell.token
+        marks = {REFRESH_STARTED_AT, REFRESH_ERROR} & set(connection.stored or ())
+        assert marks == ({cell.mark} if cell.mark else set())
+
+
+@pytest.mark.parametrize("home", ["memory", "file", "updater"])
+@pytest.mark.parametrize("accident", [a for a, row in TABLE.items() if row[1].token == "old"])
+def test_accident__then_the_token_dies(
+    fake_tiktok: FakeTikTok, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accident: str, home: str
+) -> None:
+    """After an accident in the advisory window the refresh token is spared while the access token works.
+
+    Once that is dead it is sent once more: it works, unless the lost reply had spent it.
+    """
+    connection = Connection(fake_tiktok, home, tmp_path, 300)
+    kind, details = ACCIDENTS[accident]
+    fake_tiktok.fail("refresh", kind, **details)
+    connection.do("advisory refresh")
+    now = time.time()
+    unclear = TABLE[accident][1].mark is not None
+    spent = fake_tiktok.requests_to("refresh")[0].committed
+
+    monkeypatch.setattr(time, "time", lambda: now + 280)
+    connection.session.get(USER_INFO)
+    while_it_lived = len(fake_tiktok.requests_to("refresh"))
+    monkeypatch.setattr(time, "time", lambda: now + 301)
+    if spent:
+        for _ in range(3):
+            with pytest.raises(ReauthorizationRequired):
+                connection.session.get(USER_INFO)
+    else:
+        connection.do("expired refresh")
+
+    assert while_it_lived == 1 if unclear else while_it_lived in (1, 2)
+    assert len(fake_tiktok.requests_to("refresh")) == 2, "asked once, and after death once more"
+    assert fake_tiktok.reuse_attempts == (1 if spent else 0)
+
+
+@pytest.mark.parametrize("home", ["memory", "file", "updater"])
+def test_invalid_grant__is_remembered(fake_tiktok: FakeTikTok, tmp_path: Path, home: str) -> None:
+    """Once TikTok refuses a refresh token, no session asks again, and nothing is deleted."""
+    connection = Connection(fake_tiktok, home, tmp_path, -1)
+    fake_tiktok.remove_connection(connection.key.open_id)
+    others = [
+        TikTokOAuth2Session(
+            fake_tiktok.client_key,
+            client_secret=fake_tiktok.client_secret,
+            store=FileStore(tmp_path) if home == "file" else connection.store,
+            open_id=connection.key.open_id,
+            token=None if connection.store else connection.old,
+        )
+        for _ in range(3)
+    ]
+    for session in [connection.session, *others]:
+        session.mount("https://", fake_tiktok.adapter())
+        with pytest.raises(ReauthorizationRequired):
+            session.get(USER_INFO)
+
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+    assert connection.which(connection.stored) == "old"
+
+
+def test_invalid_grant__somebody_else_refreshed(fake_tiktok: FakeTikTok) -> None:
+    """A refresh token that was refused because another one came meanwhile is no reason to log in again."""
+    connection = Connection(fake_tiktok, "memory", Path(), -1)
+    store = connection.store
+    assert store is not None
+
+    def elsewhere(_: object) -> None:
+        # A store whose lock lapsed, as a lease can: another machine refreshed and saved.
+        reply = fake_tiktok._tiktok  # the fake's own state, to refresh without a session
+        with fake_tiktok._lock:
+            user = reply.user(connection.key.open_id)
+            reply.disconnect(user.open_id)
+            new = reply.describe(reply.issue(user, ["user.info.basic"]))
+        store.save(connection.key, TikTokToken({**new, "expires_at": time.time() + 7200}))
+
+    fake_tiktok.before("refresh", elsewhere)
+    response = connection.session.get(USER_INFO)
+
+    assert response.status_code == 200
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+    assert connection.session.token == store.load(connection.key)
+
+
+def test_login_again__revives_a_dead_account(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
+    """A new login brings a dead account back for every session that shares the store."""
+    connection = Connection(fake_tiktok, "file", tmp_path, -1)
+    fake_tiktok.remove_connection(connection.key.open_id)
+    with pytest.raises(ReauthorizationRequired):
+        connection.do("expired refresh")
+    other = TikTokOAuth2Session(
+        fake_tiktok.client_key,
+        client_secret=fake_tiktok.client_secret,
+        redirect_uri="https://app.example/callback/",
+        store=FileStore(tmp_path),
+    )
+    other.mount("https://", fake_tiktok.adapter())
+    url, _ = other.authorization_url()
+    other.fetch_token(authorization_response=fake_tiktok.authorize(url))
+
+    connection.do("expired refresh")
+
+    assert connection.session.token == other.token
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+
+
+def test_logout__is_not_undone_by_a_refresh(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
+    """An account that is deleted while its refresh is under way stays deleted."""
+    connection = Connection(fake_tiktok, "file", tmp_path, -1)
+    path = FileStore(tmp_path)._path(connection.key)
+    fake_tiktok.after("refresh", lambda _: path.unlink())
+
+    with pytest.raises(ReauthorizationRequired):
+        connection.do("expired refresh")
+
+    assert connection.stored is None
+    assert [] == list(FileStore(tmp_path).keys())
+
+
+def test_revoke__expired(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
+    """An expired token is refreshed first, so that there is something to revoke."""
+    connection = Connection(fake_tiktok, "file", tmp_path, -1)
+    connection.session.revoke_token()
+
+    assert [r.endpoint for r in fake_tiktok.requests] == ["refresh", "revoke"]
+    assert fake_tiktok.requests[1].form["token"] != connection.old.access_token
+    assert connection.stored is None
+    assert [] == fake_tiktok.tokens

@@ -4,17 +4,43 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 from oauthlib.oauth2 import InsecureTransportError
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 #: In ``api_hosts``: any host. Unsafe, and only for servers that are all one's own.
 ANY_HOST = "*"
 
+_PORTS = {"https": 443, "http": 80}
+
+
+class Origin(NamedTuple):
+    """Where a request goes. Empty where a URL names no place."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def origin_of(url: str | None) -> Origin:
+    """Return where requests would send a request with this URL.
+
+    Read with the parser that requests uses: parsers disagree over crooked URLs, and what is checked
+    must be where it goes.
+    """
+    try:
+        parts = parse_url((url or "").lstrip())
+    except LocationParseError:
+        return Origin("", "", None)
+    scheme, host = (parts.scheme or "").lower(), (parts.host or "").lower()
+    return Origin(scheme, host.strip("[]").rstrip("."), parts.port or _PORTS.get(scheme))
+
 
 def is_loopback(url: str | None) -> bool:
     """Tell whether a URL names this machine."""
-    host = urlsplit(url or "").hostname or ""
+    host = origin_of(url).host
     if host == "localhost":
         return True
     try:
@@ -29,17 +55,19 @@ def require_secure(url: str) -> None:
     Raises:
         InsecureTransportError: The URL is neither https nor on this machine.
     """
-    scheme = urlsplit(url).scheme.lower()
+    scheme = origin_of(url).scheme
     if scheme != "https" and not (scheme == "http" and is_loopback(url)):
         raise InsecureTransportError("Secrets travel over https only (plain http is for loopback addresses).")
 
 
 def is_one_of(url: str, hosts: Iterable[str]) -> bool:
     """Tell whether a URL is on one of the hosts, each written ``host`` or ``host:port``."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").rstrip(".")
-    try:
-        with_port = f"{host}:{parts.port or {'https': 443, 'http': 80}.get(parts.scheme)}"
-    except ValueError:
-        return False
-    return any(each == ANY_HOST or each.lower() in (host, with_port) for each in hosts)
+    origin = origin_of(url)
+    return any(each == ANY_HOST or _stands_for(each, origin) for each in hosts)
+
+
+def _stands_for(allowed: str, origin: Origin) -> bool:
+    host = origin_of(f"{origin.scheme}://{allowed}")
+    # A host without a port stands for all of its ports.
+    any_port = parse_url(f"//{allowed}").port is None
+    return bool(origin.host) and origin.host == host.host and (any_port or origin.port == host.port)

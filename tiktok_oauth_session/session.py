@@ -7,7 +7,6 @@ import functools
 import logging
 from collections.abc import Mapping
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import requests
 from requests_oauthlib import OAuth2Session
@@ -22,7 +21,7 @@ from tiktok_oauth_session.errors import (
 )
 from tiktok_oauth_session.exchange import Retry, Transport
 from tiktok_oauth_session.grants import basic_credentials, refresh
-from tiktok_oauth_session.origins import is_one_of, require_secure
+from tiktok_oauth_session.origins import is_one_of, origin_of, require_secure
 from tiktok_oauth_session.redaction import redact, silence_urllib3
 from tiktok_oauth_session.refresh import RefreshEngine, home_of
 from tiktok_oauth_session.replay import rewinder
@@ -106,7 +105,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         hosts = (*self.platform.api_hosts, *self.api_hosts)
         if is_one_of(url, hosts):
             return True
-        host = urlsplit(url).netloc.rpartition("@")[2]
+        host = origin_of(url).host
         if host not in self._told_bare:
             self._told_bare |= {host}
             log.info("requests to %s go without the token: it is not one of the API's hosts", host)

@@ -85,7 +85,13 @@ TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
 }
 OPERATIONS = ("fetch", "advisory refresh", "mandatory refresh", "expired refresh", "revoke")
 #: Seconds that the access token has left.
-LEFT = {"fetch": 7000, "advisory refresh": 300, "mandatory refresh": 30, "expired refresh": -1, "revoke": 7000}
+LEFT = {
+    "fetch": 7000,
+    "advisory refresh": 300,
+    "mandatory refresh": 30,
+    "expired refresh": -1,
+    "revoke": 7000,
+}
 
 
 class Connection:

@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tiktok_oauth_session import LOGIN_KIT, AccountKey, FileStore, MemoryStore, TikTokOAuth2Session, TikTokToken
+from tiktok_oauth_session import (
+    LOGIN_KIT,
+    AccountKey,
+    FileStore,
+    MemoryStore,
+    TikTokOAuth2Session,
+    TikTokToken,
+)
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.testing import FakeServer, FakeTikTok
 
@@ -227,7 +234,7 @@ def test_threads__advisory_latency(fake_tiktok: FakeTikTok, tiktok_server: FakeS
 
 
 @pytest.mark.parametrize(
-    "threads, calls, expiries",
+    ("threads", "calls", "expiries"),
     [(8, 60, 4), pytest.param(50, 2000, 20, marks=pytest.mark.long)],
     ids=["short", "full"],
 )
@@ -250,7 +257,9 @@ def test_threads__over_many_expiries(threads: int, calls: int, expiries: int) ->
             for call in range(calls):
                 if call % (calls // expiries) == 0:
                     barrier.wait()
-                response = session.get("https://open.tiktokapis.com/v2/user/info/", params={"fields": "open_id"})
+                response = session.get(
+                    "https://open.tiktokapis.com/v2/user/info/", params={"fields": "open_id"}
+                )
                 if response.status_code != 200:
                     refused.append(response.status_code)
 

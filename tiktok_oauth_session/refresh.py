@@ -325,6 +325,26 @@ class RefreshEngine:
                 flight.fail(error)
                 raise
 
+    def ahead(self, mine: TikTokToken, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
+        """Refresh ahead of time, unless somebody else is at it or has done it.
+
+        Args:
+            mine: The token as the caller last saw it.
+            is_due: Tells whether a token is to be refreshed, asked with the lock held.
+
+        Returns:
+            The new token; None if there was nothing to do.
+
+        Raises:
+            TokenError: As for `fresh`.
+            StoreError: As for `fresh`.
+        """
+        with self._home.try_lock() as held:
+            if not held:
+                return None
+            current = self._current(mine)
+            return self._refreshed(current, REFRESH_WAITED_FOR, force=False) if is_due(current) else None
+
     def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None]) -> None:
         """Revoke, while nobody can refresh. A token that has expired is refreshed first.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import requests
@@ -296,6 +296,27 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             return self._keep(new)
         self._hold(new)
         return self._adopt(mine, new)
+
+    def refresh_ahead(self, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
+        """Refresh before it is urgent, unless somebody who shares the store is at it or has done it.
+
+        Args:
+            is_due: Tells whether a token is to be refreshed, asked while nobody else can refresh it.
+
+        Returns:
+            The new token; None if there was nothing to do.
+
+        Raises:
+            TokenError: As for `refresh_token`.
+            StoreError: As for `refresh_token`.
+        """
+        mine = self._own_token()
+        if not mine:
+            return None
+        if lacking := self._lacking(mine, self.client_secret):
+            self._refuse(lacking)
+        new = self._engine(mine, self.client_secret).ahead(mine, is_due)
+        return None if new is None else self._adopt(mine, new)
 
     # --- ending it ---------------------------------------------------------------------------------
 

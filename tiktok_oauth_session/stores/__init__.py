@@ -103,6 +103,21 @@ class TokenStore(abc.ABC):
             before: Unix time in seconds.
         """
 
+    def refresh_expiring(self, before: float) -> Iterator[AccountKey]:
+        """Yield the accounts whose *refresh* token expires before a time, soonest first.
+
+        Those whose expiry is unknown are left out. This default loads every token.
+
+        Args:
+            before: Unix time in seconds.
+        """
+        expiries = ((self._refresh_expiry(key), key) for key in self.keys())
+        return iter([key for expiry, key in sorted(expiries) if expiry < before])
+
+    def _refresh_expiry(self, key: AccountKey) -> float:
+        token = self.load(key) or TikTokToken()
+        return float(token.get("refresh_expires_at", "inf"))
+
     @contextlib.contextmanager
     def try_lock(self, key: AccountKey) -> Iterator[bool]:
         """Take the account's lock if it is free; yield whether it was.

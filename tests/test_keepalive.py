@@ -248,7 +248,7 @@ def test_keep_alive__two_processes(fake_tiktok: FakeTikTok, tmp_path: Path) -> N
     assert accounts == sum(refreshed for refreshed, _, _ in outcomes)
     assert all(refreshed > accounts / 10 for refreshed, _, _ in outcomes), "the work was not shared out"
     assert 0 == sum(lost for _, _, lost in outcomes)
-    assert sorted(refreshed_users(fake_tiktok)) == sorted(key.open_id for key in store)
+    assert sorted(refreshed_users(fake_tiktok)) == sorted(key.open_id for key in list(store.keys()))
     fake_tiktok.assert_no_token_reuse()
 
 

@@ -239,7 +239,7 @@ def test_threads__advisory_latency(fake_tiktok: FakeTikTok, tiktok_server: FakeS
     ids=["short", "full"],
 )
 def test_threads__over_many_expiries(threads: int, calls: int, expiries: int) -> None:
-    """Over many expiries every call carries a token that works, and there are as many refreshes as expiries."""
+    """Over many expiries every call carries a token that works, with one refresh for each expiry."""
     fake = FakeTikTok()
     store = MemoryStore()
     clock = _Clock()

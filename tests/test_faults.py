@@ -15,9 +15,11 @@ from tiktok_oauth_session import (
     MemoryStore,
     ReauthorizationRequired,
     RevocationError,
+    StoreError,
     TikTokOAuth2Session,
     TikTokToken,
     TokenError,
+    TokenNotSaved,
 )
 from tiktok_oauth_session.exchange import NoReply
 from tiktok_oauth_session.testing import FakeTikTok
@@ -301,3 +303,66 @@ def test_revoke__expired(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
     assert fake_tiktok.requests[1].form["token"] != connection.old.access_token
     assert connection.stored is None
     assert [] == fake_tiktok.tokens
+
+
+def test_save__interrupted(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of the save loses nothing: the next call saves before it asks TikTok again."""
+    connection = Connection(fake_tiktok, "memory", Path(), -1)
+    assert connection.store is not None
+    save = connection.store.save
+
+    def interrupted(key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
+        if token.refresh_token != replacing:
+            raise KeyboardInterrupt
+        save(key, token, replacing=replacing)
+
+    monkeypatch.setattr(connection.store, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        connection.do("expired refresh")
+    monkeypatch.undo()
+    connection.do("expired refresh")
+
+    assert connection.which(connection.stored) == "new"
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+
+
+def test_refresh__store_and_no_open_id(fake_tiktok: FakeTikTok) -> None:
+    """A token that does not say whose it is goes into the store as soon as a reply says so."""
+    store = MemoryStore()
+    issued = fake_tiktok.issue_token()
+    session = TikTokOAuth2Session(
+        fake_tiktok.client_key,
+        client_secret=fake_tiktok.client_secret,
+        token={k: v for k, v in issued.items() if k not in ("open_id", "expires_in")},
+        store=store,
+    )
+    session.mount("https://", fake_tiktok.adapter())
+
+    assert session.get(USER_INFO).status_code == 200
+    assert session.open_id == issued["open_id"]
+    assert session.token == store.load(AccountKey(fake_tiktok.client_key, issued["open_id"]))
+
+
+def test_logout__unsaved_token_stays_gone(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new token that could not be saved does not come back after a logout."""
+    connection = Connection(fake_tiktok, "memory", Path(), -1)
+    store = connection.store
+    assert store is not None
+    save = store.save
+
+    def failing(key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
+        if token.refresh_token != replacing:
+            raise StoreError("The store is down.")
+        save(key, token, replacing=replacing)
+
+    monkeypatch.setattr(store, "save", failing)
+    with pytest.raises(TokenNotSaved) as caught:
+        connection.do("expired refresh")
+    monkeypatch.undo()
+    store.delete(connection.key)
+    with pytest.raises(ReauthorizationRequired):
+        connection.do("expired refresh")
+
+    assert caught.value.token is not None
+    assert fake_tiktok.is_alive(str(caught.value.token.refresh_token))
+    assert store.load(connection.key) is None

@@ -439,6 +439,8 @@ class RefreshEngine:
     def _saved(self, new: TikTokToken, spent: str) -> TikTokToken:
         """Hand the new token over; from here on it is the only one that works."""
         flight = self._home.flight
+        # Also for Ctrl-C in the middle of the save.
+        flight.unsaved = (new, spent)
         try:
             self._home.keep(new, spent)
         except StoreConflict:
@@ -446,7 +448,6 @@ class RefreshEngine:
             flight.unsaved = None
             return self._current(new)
         except Exception as failure:
-            flight.unsaved = (new, spent)
             raise TokenNotSaved(
                 "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend "
                 "what keeps your tokens and call again in this process, or save the `token` of this error "

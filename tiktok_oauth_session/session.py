@@ -228,6 +228,9 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
 
     def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
         """Use a token that is safely kept from now on, unless another thread has a newer one."""
+        if self.store is not None and not self.open_id and new is not old:
+            # Whose token it is, only this reply has told.
+            return self._keep(new)
         if new is not old and self._client.token is old:
             self._hold(new)
         if new.refresh_token != old.refresh_token and self.store is None and not self.token_updater:
@@ -292,10 +295,9 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         )
         sent = {"url": token_url, "headers": headers, "body": body, "extra": kwargs}
         new = self._engine(mine, secret, transport, **sent).renew(mine, force=True)
-        if self.store is not None and not self.open_id:
-            return self._keep(new)
+        self._adopt(mine, new)
         self._hold(new)
-        return self._adopt(mine, new)
+        return new
 
     def refresh_ahead(self, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
         """Refresh before it is urgent, unless somebody who shares the store is at it or has done it.

@@ -13,15 +13,17 @@ from tiktok_oauth_session.errors import AuthorizationError, TokenNotSaved
 from tiktok_oauth_session.exchange import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.grants import client_credentials, exchange_code
+from tiktok_oauth_session.homes import Updater, forget_failures
 from tiktok_oauth_session.logins import Consent, PendingLogins
 from tiktok_oauth_session.origins import is_loopback, require_secure
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
-from tiktok_oauth_session.refresh import Updater, forget_failures
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken, split_scopes
 
 if TYPE_CHECKING:
     from requests_oauthlib import OAuth2Session as _Base
+
+    from tiktok_oauth_session.qr import QRLogin
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
@@ -366,6 +368,28 @@ class AuthorizingMixin(_Base):
                 "that began it."
             )
         return self._code_verifier
+
+    def start_qr_login(self, scope: str | Iterable[str] | None = None, state: str | None = None) -> QRLogin:
+        """Begin a login by QR code: show the code that is returned, and wait for it.
+
+        Args:
+            scope: The scopes to ask for; None asks for the session's.
+            state: A state of one's own; a new random one, if None.
+
+        Returns:
+            The login: ``.url`` to draw, ``.poll()`` for its status, ``.wait(timeout)`` for the token.
+
+        Raises:
+            AuthorizationError: TikTok gave no QR code.
+            TokenError: No reply came.
+            ValueError: This surface has no login by QR code.
+
+        Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
+        """
+        # Here: most sessions never draw one.
+        from tiktok_oauth_session.qr import QRLogin
+
+        return QRLogin(self, scope, state)
 
     def fetch_client_token(self) -> TikTokToken:
         """Fetch a token for the app itself (client credentials): no user, no refresh token.

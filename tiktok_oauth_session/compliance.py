@@ -201,6 +201,22 @@ class TikTokClient(WebApplicationClient):
             raise RevocationError(f"{self.platform.name} needs {' and '.join(missing)} to revoke a token.")
         return revocation_url, dict(TOKEN_HEADERS), _written(names, known)
 
+    def prepare_qr_request(
+        self, url: str, names: Parameters, **fields: str | None
+    ) -> tuple[str, dict[str, str], dict[str, str]]:
+        """Return URL, headers and parameters of a request about a QR code.
+
+        Args:
+            url: Where to send it.
+            names: What this surface documents for it: ``qr_code_parameters`` or ``qr_status_parameters``.
+            **fields: Whatever there is; what is not documented is not sent.
+
+        Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
+        """
+        require_secure(url)
+        headers = _headers_for(self.platform, TOKEN_HEADERS)
+        return url, headers, _written(names, {"client_id": self.client_id, **fields})
+
 
 class _Body:
     """A reply of which only the text is known."""

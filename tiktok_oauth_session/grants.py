@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import parse_qsl
 
+import requests
 from oauthlib.oauth2 import LegacyApplicationClient
 from requests.auth import HTTPBasicAuth
 
@@ -23,9 +24,22 @@ from tiktok_oauth_session.replies import token_fields
 from tiktok_oauth_session.tokens import TikTokToken
 
 if TYPE_CHECKING:
-    from tiktok_oauth_session.authorizing import AuthorizingMixin
     from tiktok_oauth_session.logins import Consent
     from tiktok_oauth_session.platforms import Platform
+
+
+class Granted(Protocol):
+    """What a grant needs of the session that asks for it, beside being a `requests.Session`."""
+
+    platform: Platform
+    client_secret: str | None
+    # requests-oauthlib's own, which its stubs type more narrowly than it does, or leave out.
+    client_id: Any
+    redirect_uri: Any
+    scope: Any
+    auto_refresh_kwargs: Any
+    compliance_hook: Any
+    _client: Any
 
 
 def basic_credentials(platform: Platform, client_id: str | None, secret: str | None) -> HTTPBasicAuth | None:
@@ -36,7 +50,7 @@ def basic_credentials(platform: Platform, client_id: str | None, secret: str | N
 
 
 def exchange_code(
-    session: AuthorizingMixin,
+    session: Granted,
     url: str,
     consent: Consent,
     transport: Transport,
@@ -66,7 +80,7 @@ def exchange_code(
         parameters["client_secret"] = client_secret
     body = client.prepare_request_body(
         code=consent.code,
-        redirect_uri=session.redirect_uri,
+        redirect_uri=parameters.pop("redirect_uri", session.redirect_uri),
         include_client_id=in_body,
         **parameters,
     )
@@ -84,7 +98,7 @@ def exchange_code(
 
 
 def _authenticated(
-    session: AuthorizingMixin,
+    session: Granted,
     transport: Transport,
     secret: str | None,
     *,
@@ -103,7 +117,7 @@ def _authenticated(
 
 
 def refresh(
-    session: AuthorizingMixin,
+    session: Granted,
     url: str,
     spent: TikTokToken,
     secret: str | None,
@@ -145,7 +159,7 @@ def refresh(
     )
 
 
-def client_credentials(session: AuthorizingMixin, transport: Transport) -> TikTokToken:
+def client_credentials(session: Granted, transport: Transport) -> TikTokToken:
     """Fetch a token for the app itself.
 
     Raises:
@@ -167,7 +181,7 @@ def client_credentials(session: AuthorizingMixin, transport: Transport) -> TikTo
 
 
 def _token_from(
-    session: AuthorizingMixin,
+    session: Granted,
     response_hooks: str,
     method: str,
     url: str,
@@ -181,7 +195,7 @@ def _token_from(
     requested_at = time.time()
     secrets = secrets_in(dict(parse_qsl(url.partition("?")[2])))
     secrets += [secret for fields in request.values() for secret in secrets_in(fields)]
-    response = post(session, method, url, headers, request, transport, retry)
+    response = post(cast("requests.Session", session), method, url, headers, request, transport, retry)
     for hook in session.compliance_hook[response_hooks]:
         response = hook(response)
     return TikTokToken.from_reply(

@@ -73,6 +73,8 @@ class Platform:
     refresh_parameters: Parameters = field(default=None, hash=False)
     client_credentials_parameters: Parameters = field(default=None, hash=False)
     revocation_parameters: Parameters = field(default=None, hash=False)
+    qr_code_parameters: Parameters = field(default=None, hash=False)
+    qr_status_parameters: Parameters = field(default=None, hash=False)
     #: RFC 6749's grant_type -> this surface's.
     grant_types: Mapping[str, str] = field(default_factory=dict, hash=False)
     token_method: Literal["POST", "GET"] = "POST"
@@ -150,6 +152,8 @@ LOGIN_KIT = Platform(
     refresh_parameters=_same("client_secret", "grant_type", "refresh_token"),
     client_credentials_parameters=_same("client_secret", "grant_type"),
     revocation_parameters=_same("client_secret", "token"),
+    qr_code_parameters=_same("scope", "state"),
+    qr_status_parameters=_same("client_secret", "token"),
     default_scope=("user.info.basic",),
     loopback_needs_pkce=True,
     # Source: https://developers.tiktok.com/doc/tiktok-api-v2-error-handling
@@ -172,10 +176,13 @@ LOGIN_KIT_V1 = Platform(
     refresh_parameters=_same("grant_type", "refresh_token"),
     client_credentials_parameters={},
     revocation_parameters={"open_id": "open_id", "token": "access_token"},
+    qr_code_parameters=_same("scope", "state") | {"redirect_uri": "next"},
+    qr_status_parameters=_same("scope", "token") | {"redirect_uri": "next"},
     parameter_placement="query",
     default_scope=("user.info.basic",),
     access_token_placement="parameter",
     api_errors_by_status=False,
+    reply_names={"redirect_url": "redirect_uri"},
     # Source: https://developers.tiktok.com/doc/mobile-sdk-error-handling-android (legacy table)
     invalid_token_codes=(2190002, 2190008),
     error_codes={

@@ -18,17 +18,9 @@ refresh ended: the process died, or the reply was lost.
 
 from __future__ import annotations
 
-import abc
-import collections
-import contextlib
-import copy
-import hashlib
 import logging
-import threading
 import time
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
@@ -45,215 +37,18 @@ from tiktok_oauth_session.exchange import (
     NoReply,
     Retry,
 )
-from tiktok_oauth_session.forks import after_fork_in_child
+from tiktok_oauth_session.homes import Home
 from tiktok_oauth_session.replies import reauthorization_required
-from tiktok_oauth_session.stores import KeyLock, TokenStore, lock_timeout
-from tiktok_oauth_session.tokens import (
-    REFRESH_ERROR,
-    REFRESH_STARTED_AT,
-    AccountKey,
-    Freshness,
-    TikTokToken,
-)
+from tiktok_oauth_session.tokens import REFRESH_ERROR, REFRESH_STARTED_AT, Freshness, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: Seconds without another attempt after a refresh failed whose old token still works; less when it
-#: has less than twice that to live.
-PAUSE_S = 60.0
-#: How many connections a process remembers beside what stores remember.
-REMEMBERED_CONNECTIONS = 10_000
-
-Updater = Callable[[TikTokToken], object]
 #: Sends one refresh token to TikTok and returns what came for it.
 Ask = Callable[[TikTokToken, Retry], TikTokToken]
 
 #: Replies that leave open whether the refresh was carried out.
 _UNCLEAR = ("invalid_response", "missing_token", "server_error")
 _BUSY = (429, 503)
-
-
-class Flight:
-    """What a process knows of one connection's refreshes, for all of its sessions."""
-
-    def __init__(self) -> None:
-        self.lock = KeyLock()
-        #: The newest token, where no store holds it.
-        self.token: TikTokToken | None = None
-        #: A new token that could not be saved, and the refresh token it came for.
-        self.unsaved: tuple[TikTokToken, str] | None = None
-        self._paused_until = 0.0
-        self._failure: tuple[float, TokenError | StoreError] | None = None
-
-    def pause(self, token: TikTokToken) -> None:
-        """Let the working token be used for a while without another attempt."""
-        left = max((token.expires_at or 0.0) - time.time(), 0.0)
-        self._paused_until = time.monotonic() + min(PAUSE_S, left / 2)
-
-    @property
-    def paused(self) -> bool:
-        """Whether an attempt failed a moment ago."""
-        return time.monotonic() < self._paused_until
-
-    def fail(self, error: TokenError | StoreError) -> None:
-        """Remember a failure for those who are waiting for the same refresh."""
-        self._failure = (time.monotonic(), error)
-
-    def failure_since(self, moment: float) -> TokenError | StoreError | None:
-        """Return the failure that came while somebody waited from `moment` on."""
-        if self._failure is None or self._failure[0] < moment:
-            return None
-        twin = copy.copy(self._failure[1])
-        twin.response = self._failure[1].response
-        return twin
-
-
-class _Flights:
-    """The flights of this process: per store and account, or per refresh token without a store."""
-
-    def __init__(self) -> None:
-        self._forget()
-        after_fork_in_child(self, _Flights._forget)
-
-    def _forget(self) -> None:
-        self._guard = threading.Lock()
-        self._by_store: weakref.WeakKeyDictionary[TokenStore, collections.OrderedDict[AccountKey, Flight]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._storeless: collections.OrderedDict[AccountKey, Flight] = collections.OrderedDict()
-
-    def of(self, store: TokenStore | None, key: AccountKey) -> Flight:
-        """Return the flight of a connection, the same one to everybody."""
-        with self._guard:
-            if store is None:
-                return self._remember(self._storeless, key, self._storeless.get(key) or Flight())
-            known = self._by_store.setdefault(store, collections.OrderedDict())
-            return self._remember(known, key, known.get(key) or Flight())
-
-    def forget(self, store: TokenStore, key: AccountKey) -> None:
-        """Drop what is known of a connection."""
-        with self._guard:
-            self._by_store.get(store, collections.OrderedDict()).pop(key, None)
-
-    def also_known_as(self, key: AccountKey, flight: Flight) -> None:
-        """Let a storeless connection be found by its next refresh token, too."""
-        with self._guard:
-            self._remember(self._storeless, key, flight)
-
-    @staticmethod
-    def _remember(
-        known: collections.OrderedDict[AccountKey, Flight], key: AccountKey, flight: Flight
-    ) -> Flight:
-        known[key] = flight
-        known.move_to_end(key)
-        while len(known) > REMEMBERED_CONNECTIONS:
-            oldest, forgotten = known.popitem(last=False)
-            if forgotten.unsaved is not None:
-                # The only copy of a token is never dropped.
-                known[oldest] = forgotten
-                break
-        return flight
-
-
-_flights = _Flights()
-
-
-class Home(abc.ABC):
-    """Where a connection's token lives, and what excludes its other users."""
-
-    flight: Flight
-
-    @abc.abstractmethod
-    def lock(self) -> AbstractContextManager[None]:
-        """Exclude everybody else."""
-
-    @abc.abstractmethod
-    def try_lock(self) -> AbstractContextManager[bool]:
-        """Exclude everybody else unless somebody is in already."""
-
-    @abc.abstractmethod
-    def read(self, mine: TikTokToken) -> TikTokToken | None:
-        """Return the newest token; None if the account was deleted."""
-
-    @abc.abstractmethod
-    def mark(self, token: TikTokToken) -> None:
-        """Write the same token with another mark."""
-
-    @abc.abstractmethod
-    def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Hand a new token over. Once this returns, it is safe."""
-
-
-class StoreHome(Home):
-    """A token in a store."""
-
-    def __init__(self, store: TokenStore, key: AccountKey, updater: Updater | None) -> None:
-        self._store, self._key, self._updater = store, key, updater
-        self.flight = _flights.of(store, key)
-
-    def lock(self) -> AbstractContextManager[None]:
-        """Exclude everybody who shares the store."""
-        return self._store.lock(self._key)
-
-    def try_lock(self) -> AbstractContextManager[bool]:
-        """Exclude everybody who shares the store unless somebody is in already."""
-        return self._store.try_lock(self._key)
-
-    def read(self, mine: TikTokToken) -> TikTokToken | None:
-        """Return what the store holds."""
-        return self._store.load(self._key)
-
-    def mark(self, token: TikTokToken) -> None:
-        """Write the mark, if the store still holds this token."""
-        self._store.save(self._key, token, replacing=token.refresh_token)
-
-    def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Save a new token in the spent one's place, then tell the updater."""
-        self._store.save(self._key, token, replacing=replacing)
-        if self._updater is not None:
-            self._updater(TikTokToken(token))
-
-
-class ProcessHome(Home):
-    """A token that sessions of this process hold, and perhaps an updater keeps.
-
-    Found by its refresh token: whoever comes with one that was spent here gets its successor.
-    """
-
-    def __init__(self, client_key: str, token: TikTokToken, updater: Updater | None) -> None:
-        self._client_key, self._updater = client_key, updater
-        self.flight = _flights.of(None, self._name(token))
-
-    def _name(self, token: TikTokToken) -> AccountKey:
-        digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))
-        return AccountKey(self._client_key, digest.hexdigest())
-
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Exclude the process's other threads."""
-        with self.flight.lock.held() as held:
-            if not held:
-                raise lock_timeout(AccountKey(self._client_key, "(no store)"))
-            yield
-
-    def try_lock(self) -> AbstractContextManager[bool]:
-        """Exclude the process's other threads unless one of them is in already."""
-        return self.flight.lock.held(timeout=0)
-
-    def read(self, mine: TikTokToken) -> TikTokToken | None:
-        """Return what the last refresh in this process brought, or else the caller's own."""
-        return self.flight.token or mine
-
-    def mark(self, token: TikTokToken) -> None:
-        """Let the process's other sessions see the mark."""
-        self.flight.token = token
-
-    def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Tell the updater, then let the process's other sessions find the new token."""
-        if self._updater is not None:
-            self._updater(TikTokToken(token))
-        self.flight.token = token
-        _flights.also_known_as(self._name(token), self.flight)
 
 
 class RefreshEngine:
@@ -463,21 +258,3 @@ def _is_unclear(error: TokenError) -> bool:
     if isinstance(error, NoReply):
         return error.sent
     return error.error in _UNCLEAR and error.status_code not in _BUSY
-
-
-def home_of(
-    store: TokenStore | None,
-    client_key: str,
-    open_id: str | None,
-    token: TikTokToken,
-    updater: Updater | None,
-) -> Home:
-    """Return where a session's connection lives."""
-    if store is not None and open_id:
-        return StoreHome(store, AccountKey(client_key, open_id), updater)
-    return ProcessHome(client_key, token, updater)
-
-
-def forget_failures(store: TokenStore, key: AccountKey) -> None:
-    """Forget what is known of a connection that a new login has just replaced."""
-    _flights.forget(store, key)

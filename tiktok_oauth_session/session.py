@@ -21,9 +21,10 @@ from tiktok_oauth_session.errors import (
 )
 from tiktok_oauth_session.exchange import Retry, Transport
 from tiktok_oauth_session.grants import basic_credentials, refresh
+from tiktok_oauth_session.homes import home_of
 from tiktok_oauth_session.origins import is_one_of, origin_of, require_secure
 from tiktok_oauth_session.redaction import redact, silence_urllib3
-from tiktok_oauth_session.refresh import RefreshEngine, home_of
+from tiktok_oauth_session.refresh import RefreshEngine
 from tiktok_oauth_session.replay import rewinder
 from tiktok_oauth_session.replies import says_token_is_dead
 from tiktok_oauth_session.revocation import revoke

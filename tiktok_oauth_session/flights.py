@@ -1,0 +1,106 @@
+"""What a process knows of its connections' refreshes, beside what stores know."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import threading
+import time
+import weakref
+
+from tiktok_oauth_session.errors import StoreError, TokenError
+from tiktok_oauth_session.forks import after_fork_in_child
+from tiktok_oauth_session.stores import KeyLock, TokenStore
+from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+
+#: Seconds without another attempt after a refresh failed whose old token still works; less when it
+#: has less than twice that to live.
+PAUSE_S = 60.0
+#: How many connections a process remembers.
+REMEMBERED_CONNECTIONS = 10_000
+
+
+class Flight:
+    """What a process knows of one connection's refreshes, for all of its sessions."""
+
+    def __init__(self) -> None:
+        self.lock = KeyLock()
+        #: The newest token, where no store holds it.
+        self.token: TikTokToken | None = None
+        #: A new token that could not be saved, and the refresh token it came for.
+        self.unsaved: tuple[TikTokToken, str] | None = None
+        self._paused_until = 0.0
+        self._failure: tuple[float, TokenError | StoreError] | None = None
+
+    def pause(self, token: TikTokToken) -> None:
+        """Let the working token be used for a while without another attempt."""
+        left = max((token.expires_at or 0.0) - time.time(), 0.0)
+        self._paused_until = time.monotonic() + min(PAUSE_S, left / 2)
+
+    @property
+    def paused(self) -> bool:
+        """Whether an attempt failed a moment ago."""
+        return time.monotonic() < self._paused_until
+
+    def fail(self, error: TokenError | StoreError) -> None:
+        """Remember a failure for those who are waiting for the same refresh."""
+        self._failure = (time.monotonic(), error)
+
+    def failure_since(self, moment: float) -> TokenError | StoreError | None:
+        """Return the failure that came while somebody waited from `moment` on."""
+        if self._failure is None or self._failure[0] < moment:
+            return None
+        twin = copy.copy(self._failure[1])
+        twin.response = self._failure[1].response
+        return twin
+
+
+class Flights:
+    """The flights of this process: per store and account, or per refresh token without a store."""
+
+    def __init__(self) -> None:
+        self._forget()
+        after_fork_in_child(self, Flights._forget)
+
+    def _forget(self) -> None:
+        self._guard = threading.Lock()
+        self._by_store: weakref.WeakKeyDictionary[TokenStore, collections.OrderedDict[AccountKey, Flight]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._storeless: collections.OrderedDict[AccountKey, Flight] = collections.OrderedDict()
+
+    def of(self, store: TokenStore | None, key: AccountKey) -> Flight:
+        """Return the flight of a connection, the same one to everybody."""
+        with self._guard:
+            if store is None:
+                return self._remember(self._storeless, key, self._storeless.get(key) or Flight())
+            known = self._by_store.setdefault(store, collections.OrderedDict())
+            return self._remember(known, key, known.get(key) or Flight())
+
+    def forget(self, store: TokenStore, key: AccountKey) -> None:
+        """Drop what is known of a connection."""
+        with self._guard:
+            self._by_store.get(store, collections.OrderedDict()).pop(key, None)
+
+    def also_known_as(self, key: AccountKey, flight: Flight) -> None:
+        """Let a storeless connection be found by its next refresh token, too."""
+        with self._guard:
+            self._remember(self._storeless, key, flight)
+
+    @staticmethod
+    def _remember(
+        known: collections.OrderedDict[AccountKey, Flight], key: AccountKey, flight: Flight
+    ) -> Flight:
+        known[key] = flight
+        known.move_to_end(key)
+        while len(known) > REMEMBERED_CONNECTIONS:
+            oldest, forgotten = known.popitem(last=False)
+            if forgotten.unsaved is not None:
+                # The only copy of a token is never dropped.
+                known[oldest] = forgotten
+                break
+        return flight
+
+
+#: The one memory of this process.
+flights = Flights()

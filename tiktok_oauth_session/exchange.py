@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import requests
 import urllib3
 from requests.exceptions import ConnectTimeout, RequestException
 
 from tiktok_oauth_session.errors import TokenError
-from tiktok_oauth_session.redaction import redact, secrets_in, silence_urllib3
+from tiktok_oauth_session.redaction import redact, redact_query, secrets_in, silence_urllib3
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,8 @@ def post(
         transport.verify,
         transport.cert,
     )
-    secrets = [s for fields in body.values() for s in secrets_in(fields)]
+    query = dict(parse_qsl(url.partition("?")[2]))
+    secrets = [s for fields in (query, *body.values()) for s in secrets_in(fields)]
 
     def send() -> requests.Response:
         failure = None
@@ -131,7 +133,7 @@ def post(
 
 def _no_reply(failure: Exception, secrets: list[str]) -> NoReply:
     sent = not _never_left(failure)
-    name, words = type(failure).__name__, redact(str(failure), secrets)
+    name, words = type(failure).__name__, redact_query(redact(str(failure), secrets))
     fate = "and may or may not have carried the request out" if sent else "and nothing was sent"
     return NoReply(
         f"TikTok's OAuth endpoint gave no reply {fate}: {name}: {words}",

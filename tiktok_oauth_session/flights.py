@@ -27,8 +27,6 @@ class Flight:
         self.lock = KeyLock()
         #: The newest token, where no store holds it.
         self.token: TikTokToken | None = None
-        #: A new token that could not be saved, and the refresh token it came for.
-        self.unsaved: tuple[TikTokToken, str] | None = None
         self._paused_until = 0.0
         self._failure: tuple[float, TokenError | StoreError] | None = None
 
@@ -68,6 +66,7 @@ class Flights:
             weakref.WeakKeyDictionary()
         )
         self._storeless: collections.OrderedDict[AccountKey, Flight] = collections.OrderedDict()
+        self._unsaved: dict[str, TikTokToken] = {}
 
     def of(self, store: TokenStore | None, key: AccountKey) -> Flight:
         """Return the flight of a connection, the same one to everybody."""
@@ -87,6 +86,22 @@ class Flights:
         with self._guard:
             self._remember(self._storeless, key, flight)
 
+    def keep_unsaved(self, spent: str, token: TikTokToken) -> None:
+        """Hold the only copy of a new token, under the refresh token that it came for.
+
+        For the whole process: a web application makes its session, and perhaps its store, anew for
+        every request.
+        """
+        self._unsaved[spent] = token
+
+    def unsaved_for(self, spent: str | None) -> TikTokToken | None:
+        """Return the token that came for a refresh token and could not be saved."""
+        return self._unsaved.get(spent or "")
+
+    def settle(self, spent: str) -> None:
+        """Let go of a token that is safe now, or no longer wanted."""
+        self._unsaved.pop(spent, None)
+
     @staticmethod
     def _remember(
         known: collections.OrderedDict[AccountKey, Flight], key: AccountKey, flight: Flight
@@ -94,11 +109,7 @@ class Flights:
         known[key] = flight
         known.move_to_end(key)
         while len(known) > REMEMBERED_CONNECTIONS:
-            oldest, forgotten = known.popitem(last=False)
-            if forgotten.unsaved is not None:
-                # The only copy of a token is never dropped.
-                known[oldest] = forgotten
-                break
+            known.popitem(last=False)
         return flight
 
 

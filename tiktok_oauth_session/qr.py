@@ -40,6 +40,7 @@ TICKET_BYTES = 32
 _STATUSES = get_args(QRStatus)
 #: From here on TikTok tells the ticket of the code that was scanned.
 _SCANNED = ("scanned", "confirmed", "utilised")
+_BUSY = (429, 500, 502, 503, 504)
 # On the legacy surface the ticket's place occurs a second time, in a URL within the URL.
 _TICKET = re.compile(r"(\bclient_ticket(?:=|%3D))[^&%#]*", re.IGNORECASE)
 
@@ -144,10 +145,12 @@ class QRLogin:
         end = time.monotonic() + timeout
         told: QRStatus = "new"
         while not self._answer:
-            silence = None
+            silence: NoReply | AuthorizationError | None = None
             try:
                 status = self.poll()
-            except NoReply as error:
+            except (NoReply, AuthorizationError) as error:
+                if self._failure is not None or not _may_pass(error):
+                    raise
                 status, silence = told, error
             if status != told:
                 on_status(status)
@@ -187,7 +190,9 @@ class QRLogin:
     def _judged(self, reply: dict[str, Any]) -> QRStatus:
         status: Any = reply.get("status")
         if status not in _STATUSES:
-            raise _refused("invalid_response", "TikTok tells a status of the QR code that it does not document.")
+            raise _refused(
+                "invalid_response", "TikTok tells a status of the QR code that it does not document."
+            )
         if status in _SCANNED and not hmac.compare_digest(
             _text(reply, "client_ticket").encode("utf-8", "replace"), self._ticket.encode()
         ):
@@ -199,6 +204,10 @@ class QRLogin:
             answer, redirect_uri = _callback_of(reply)
             if "state" in answer:
                 matching_state(answer["state"], [self._state])
+            if not answer.get("code") and not answer.get("error"):
+                raise _refused(
+                    "missing_code", "TikTok says that it was confirmed, and gave no code. Begin again."
+                )
             authorization_code(answer)
             self._answer, self._redirect_uri = answer, redirect_uri
         return status  # type: ignore[no-any-return]  # one of the five
@@ -252,6 +261,11 @@ def _callback_of(reply: dict[str, Any]) -> tuple[dict[str, str], str | None]:
         answer |= parse_qsl(parts.query)
         redirect_uri = urlunsplit(parts._replace(query="", fragment=""))
     return answer, redirect_uri
+
+
+def _may_pass(error: NoReply | AuthorizationError) -> bool:
+    """Tell whether asking again later may get an answer."""
+    return isinstance(error, NoReply) or error.status_code in _BUSY
 
 
 def _text(reply: dict[str, Any], name: str) -> str:

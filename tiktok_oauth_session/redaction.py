@@ -60,7 +60,7 @@ def silence_urllib3() -> None:
 
     The legacy surface sends its secrets in the query, and urllib3 logs every request line.
     """
-    for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+    for name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry"):
         logger = logging.getLogger(name)
         if not any(isinstance(each, _QueryFilter) for each in logger.filters):
             logger.addFilter(_QueryFilter())

@@ -37,6 +37,7 @@ from tiktok_oauth_session.exchange import (
     NoReply,
     Retry,
 )
+from tiktok_oauth_session.flights import flights
 from tiktok_oauth_session.homes import Home
 from tiktok_oauth_session.replies import reauthorization_required
 from tiktok_oauth_session.tokens import REFRESH_ERROR, REFRESH_STARTED_AT, Freshness, TikTokToken
@@ -166,18 +167,15 @@ class RefreshEngine:
 
     def _current(self, mine: TikTokToken) -> TikTokToken:
         """Read the newest token again, saving one first that could not be saved before."""
-        flight = self._home.flight
         current = self._home.read(mine)
-        if flight.unsaved is not None:
-            token, replacing = flight.unsaved
-            if current is not None and current.refresh_token == replacing:
-                return self._saved(token, replacing)
-            flight.unsaved = None
         if current is None:
             raise ReauthorizationRequired(
                 "This account is no longer in the store: it was logged out or revoked. The user has to log "
                 "in again."
             )
+        unsaved = flights.unsaved_for(current.refresh_token)
+        if unsaved is not None:
+            return self._saved(unsaved, str(current.refresh_token))
         return current
 
     def _refreshed(self, current: TikTokToken, retry: Retry, *, force: bool) -> TikTokToken:
@@ -233,14 +231,13 @@ class RefreshEngine:
 
     def _saved(self, new: TikTokToken, spent: str) -> TikTokToken:
         """Hand the new token over; from here on it is the only one that works."""
-        flight = self._home.flight
-        # Also for Ctrl-C in the middle of the save.
-        flight.unsaved = (new, spent)
+        # Before the save: Ctrl-C in the middle of it must not lose the token either.
+        flights.keep_unsaved(spent, new)
         try:
             self._home.keep(new, spent)
         except StoreConflict:
             # Logged out meanwhile, or logged in anew: theirs is the last word.
-            flight.unsaved = None
+            flights.settle(spent)
             return self._current(new)
         except Exception as failure:
             raise TokenNotSaved(
@@ -249,7 +246,7 @@ class RefreshEngine:
                 f"yourself. ({type(failure).__name__})",
                 token=new,
             ) from failure
-        flight.unsaved = None
+        flights.settle(spent)
         return new
 
 

@@ -84,7 +84,7 @@ class TikTokToken(dict[str, Any]):
                 (RFC 6749 section 6 allows a reply without a refresh token), but no lifetime that
                 belongs to a token that is gone.
         """
-        told = cls({name: value for name, value in reply.items() if value is not None})
+        told = cls({k: v for k, v in reply.items() if v is not None and (k, v) != ("refresh_token", "")})
         kept = {k: v for k, v in (previous or {}).items() if k not in (*_LIFETIMES[:2], *_MARKS)}
         if told.get("refresh_token", kept.get("refresh_token")) != kept.get("refresh_token"):
             kept = {k: v for k, v in kept.items() if k not in _LIFETIMES}

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
-import re
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores import (
@@ -23,25 +20,24 @@ from tiktok_oauth_session.stores import (
     due,
     lock_timeout,
 )
+from tiktok_oauth_session.stores.private_files import (
+    FILE_MODE,
+    as_store_error,
+    fail,
+    file_name,
+    lock_file,
+    require_ours,
+)
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
 #: The version of the file's envelope. A later version of this package reads all earlier ones.
 ENVELOPE_VERSION = 1
-#: Only the owner, from the first byte on.
-FILE_MODE = 0o600
-DIRECTORY_MODE = 0o700
-#: Seconds between two looks at a lock that another process holds.
-POLL_INTERVAL_S = 0.01
-#: Characters of a client key or open_id that stay readable in a file name.
-READABLE_LENGTH = 40
 
-# Without these (Windows), symlinks are not refused and directories not synchronised; who may read
-# the files is then what the directory's access control list says.
+# Without these (Windows), symlinks are not refused and directories not synchronised.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
-_HAS_OWNERS = hasattr(os, "geteuid")
 
 
 class FileStore(TokenStore):
@@ -84,7 +80,7 @@ class FileStore(TokenStore):
             return None
         stored_key, token = _opened(path, envelope)
         if stored_key != key:
-            _fail(f"{path} holds the token of another account")
+            fail(f"{path} holds the token of another account")
         return token
 
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
@@ -111,6 +107,9 @@ class FileStore(TokenStore):
             raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
         with self.lock(key):
             if replacing is not None:
+                if not path.with_suffix(".lock").exists():
+                    # Nobody deletes a lock file: not a logout, but somebody at the directory.
+                    fail(f"{path.parent} was removed or replaced meanwhile")
                 check_replacing(key, self.load(key), replacing)
             else:
                 self._keep_damage_aside(key)
@@ -122,7 +121,7 @@ class FileStore(TokenStore):
         path = self._path(key)
         if not path.parent.exists():
             return
-        with self.lock(key), _as_store_error("delete", path):
+        with self.lock(key), as_store_error("delete", path):
             _temporary(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             _sync_directory(path.parent)
@@ -152,10 +151,10 @@ class FileStore(TokenStore):
     # --- files -------------------------------------------------------------------------------------
 
     def _path(self, key: AccountKey) -> Path:
-        return self.directory / _file_name(key.client_key) / f"{_file_name(key.open_id)}.json"
+        return self.directory / file_name(key.client_key) / f"{file_name(key.open_id)}.json"
 
     def _accounts(self, client_key: str | None) -> Iterator[tuple[AccountKey, TikTokToken]]:
-        below = "*" if client_key is None else _file_name(client_key)
+        below = "*" if client_key is None else file_name(client_key)
         for path in sorted(self.directory.glob(f"{below}/*.json")):
             try:
                 envelope = _read(path)
@@ -172,43 +171,20 @@ class FileStore(TokenStore):
             if path.is_symlink():
                 raise
             aside = path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
-            with _as_store_error("keep aside", path):
+            with as_store_error("keep aside", path):
                 path.replace(aside)
             log.warning("kept a damaged file aside as %s: %s", aside.name, error)
 
     @contextlib.contextmanager
     def _held(self, key: AccountKey, timeout: float) -> Iterator[bool]:
-        # Imported here: reading a token needs no lock.
-        import filelock
-
         between_threads = self._locks.of(key)
         path = self._path(key).with_suffix(".lock")
         with between_threads.held(timeout=timeout) as held:
             if not held or between_threads.depth > 1:
                 yield held
                 return
-            with _as_store_error("lock", path):
-                _make_directories(path.parent, self.directory)
-                between_processes = filelock.FileLock(path, mode=FILE_MODE, thread_local=False)
-                try:
-                    between_processes.acquire(timeout=timeout, poll_interval=POLL_INTERVAL_S)
-                except filelock.Timeout:
-                    yield False
-                    return
-            try:
-                yield True
-            finally:
-                between_processes.release()
-
-
-def _file_name(text: str) -> str:
-    """Return a file name for any text, different for different texts on every file system.
-
-    The digest tells apart what case folding, length limits and forbidden characters would not.
-    """
-    readable = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:READABLE_LENGTH]
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{readable}.{digest[:32]}"
+            with lock_file(path, timeout, root=self.directory) as held_by_us:
+                yield held_by_us
 
 
 def _temporary(path: Path) -> Path:
@@ -217,13 +193,13 @@ def _temporary(path: Path) -> Path:
 
 
 def _read(path: Path) -> bytes | None:
-    with _as_store_error("read", path):
+    with as_store_error("read", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _BINARY)
         except (FileNotFoundError, NotADirectoryError):
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
-            _require_ours(path, os.fstat(descriptor))
+            require_ours(path, os.fstat(descriptor))
             return file.read()
 
 
@@ -237,40 +213,16 @@ def _opened(path: Path, envelope: bytes) -> tuple[AccountKey, TikTokToken]:
     except (ValueError, KeyError, TypeError, RecursionError):
         damaged = True
     if damaged:
-        _fail(f"{path} is damaged: a new login replaces it and keeps it aside")
+        fail(f"{path} is damaged: a new login replaces it and keeps it aside")
     if version > ENVELOPE_VERSION:
-        _fail(f"{path} was written by a later version of this package (envelope {version})")
+        fail(f"{path} was written by a later version of this package (envelope {version})")
     return key, TikTokToken(token)
-
-
-def _require_ours(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        _fail(f"{path} is neither file nor directory")
-    if not _HAS_OWNERS:
-        return
-    if status.st_uid != os.geteuid():
-        _fail(f"{path} belongs to user {status.st_uid}, not to the one this process runs as")
-    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        log.warning("%s was readable by others; it is not any more", path)
-        path.chmod(FILE_MODE)
-
-
-def _make_directories(below: Path, root: Path) -> None:
-    root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    below.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    for directory in (root, below):
-        status = directory.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            _fail(f"{directory} is a symlink")
-        _require_ours(directory, status)
-    if _HAS_OWNERS and below.stat().st_mode & 0o077:
-        below.chmod(DIRECTORY_MODE)
 
 
 def _replace(path: Path, content: bytes) -> None:
     """Put a file in another's place, in one step that survives a crash."""
     temporary = _temporary(path)
-    with _as_store_error("write", path):
+    with as_store_error("write", path):
         temporary.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
         descriptor = os.open(temporary, flags, FILE_MODE)
@@ -295,18 +247,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _as_store_error(what: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"Cannot {what} {path}: {error.strerror or error}. Check that the directory exists, belongs to "
-            "the user this process runs as, and has room."
-        ) from error
-
-
-def _fail(what: str) -> NoReturn:
-    raise StoreError(f"{what}.")

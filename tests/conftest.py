@@ -1,0 +1,94 @@
+"""What tests of sessions begin with: a fake TikTok, sessions that talk to it, a clock that stands still."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
+from tiktok_oauth_session.testing import FakeTikTok
+
+pytest_plugins = ["redis_server"]
+
+CALLBACK = "https://app.example/callback/"
+SCOPES = ("user.info.basic", "video.list")
+
+
+class Clock:
+    """A clock that moves when it is told to (Unix time, seconds)."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def __call__(self):
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of everything: of the session, of oauthlib and of the fake TikTok."""
+    frozen = Clock(1_800_000_000.0)
+    monkeypatch.setattr(time, "time", frozen)
+    return frozen
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The seconds that somebody wanted to sleep; nobody does."""
+    asked = []
+    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", asked.append)
+    return asked
+
+
+@pytest.fixture
+def fake():
+    """A TikTok without a socket."""
+    return FakeTikTok()
+
+
+@pytest.fixture
+def make_session(fake):
+    """Makes sessions that reach the fake at every URL."""
+    made = []
+
+    def make(**options):
+        options = {
+            "client_secret": fake.client_secret,
+            "redirect_uri": CALLBACK,
+            "scope": SCOPES,
+            "token_updater": lambda token: None,
+            **options,
+        }
+        session = TikTokOAuth2Session(fake.client_key, **options)
+        session.mount("https://", fake.adapter())
+        session.mount("http://", fake.adapter())
+        made.append(session)
+        return session
+
+    yield make
+    for session in made:
+        session.close()
+
+
+@pytest.fixture
+def issue(fake):
+    """Issues tokens as the session would keep them, with absolute expiry times."""
+
+    def make(**options):
+        return TikTokToken.from_reply(fake.issue_token(**options), requested_at=time.time())
+
+    return make
+
+
+@pytest.fixture
+def log_in(fake):
+    """Plays user and browser for a session, and returns the token."""
+
+    def play(session, **choices):
+        url, _ = session.authorization_url()
+        return session.fetch_token(authorization_response=fake.authorize(url, **choices))
+
+    return play

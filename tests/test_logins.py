@@ -1,0 +1,284 @@
+"""Logins that were begun and are finished: the state, and the code."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import pytest
+from oauthlib.oauth2 import InsecureTransportError, MismatchingStateError
+from tiktok_oauth_session import LOGIN_KIT_V1, AuthorizationError, TokenError
+from tiktok_oauth_session.errors import StateMismatch
+
+DESKTOP = "http://127.0.0.1:3455/callback/"
+
+
+def query_of(url):
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+def forms(fake):
+    return [record.form for record in fake.requests_to("token")]
+
+
+# --- state -------------------------------------------------------------------------------------------
+
+
+def test_state__remembered(fake, make_session):
+    """The session that began a login finishes it without being told the state."""
+    session = make_session()
+    url, state = session.authorization_url()
+
+    token = session.fetch_token(authorization_response=fake.authorize(url))
+
+    assert state == query_of(url)["state"]
+    assert token == session.token
+    assert fake.is_alive(token["access_token"])
+
+
+def test_state__long_and_never_the_same(make_session):
+    """A state has at least 128 bits, and every login one of its own."""
+    states = {make_session().authorization_url()[1] for _ in range(100)}
+
+    assert 100 == len(states)
+    assert min(map(len, states)) >= 22  # 22 letters and digits hold 128 bits
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own state", "random state"])
+@pytest.mark.parametrize("forged", ["state=forged", "state=", ""])
+def test_state__forged(fake, make_session, own, forged):
+    """A callback with another state, or none, is refused before anything is sent; the right one still works."""
+    session = make_session()
+    url, state = session.authorization_url(state="fake-own-state" if own else None)
+    callback = fake.authorize(url)
+
+    with pytest.raises(StateMismatch) as caught:
+        session.fetch_token(authorization_response=callback.replace(f"state={state}", forged))
+    assert isinstance(caught.value, MismatchingStateError)
+    assert [] == forms(fake)
+
+    assert session.fetch_token(authorization_response=callback)
+
+
+@pytest.mark.parametrize("how", ["authorization_response", "code"])
+def test_state__nothing_begun(fake, make_session, how):
+    """A session that began no login accepts no callback and no code without being told a state."""
+    callback = fake.authorize(make_session().authorization_url()[0])
+    answer = {"authorization_response": callback, "code": query_of(callback)["code"]}
+
+    with pytest.raises(StateMismatch, match="state="):
+        make_session().fetch_token(**{how: answer[how]})
+
+    assert [] == forms(fake)
+
+
+def test_state__told_by_another_process(fake, make_session):
+    """Another process finishes the login with the state that was kept in the user's web session."""
+    url, state = make_session().authorization_url()
+    callback = fake.authorize(url)
+
+    with pytest.raises(StateMismatch):
+        make_session().fetch_token(authorization_response=callback, state="fake-other")
+
+    assert make_session().fetch_token(authorization_response=callback, state=state)
+    assert 1 == len(forms(fake))
+
+
+def test_state__given_to_the_constructor(fake, make_session):
+    """`state=` of the constructor, as the parent has it, is the one to compare with."""
+    session = make_session(state="fake-state")
+    callback = fake.authorize(session.authorization_url()[0])
+
+    assert "fake-state" == query_of(callback)["state"]
+    assert session.fetch_token(authorization_response=callback)
+
+
+@pytest.mark.parametrize("how", ["authorization_response", "code"])
+def test_state__waived(fake, make_session, how):
+    """`state=False` is the one way to waive the comparison."""
+    callback = fake.authorize(make_session().authorization_url()[0])
+    answer = {"authorization_response": callback, "code": query_of(callback)["code"]}
+
+    assert make_session().fetch_token(**{how: answer[how]}, state=False)
+
+
+@pytest.mark.parametrize("waiver", [None, "", 0, [], b""])
+def test_state__not_waived_by_accident(fake, make_session, waiver):
+    """What a framework returns for a state that it lost does not waive the comparison."""
+    callback = fake.authorize(make_session().authorization_url()[0])
+
+    with pytest.raises(StateMismatch):
+        make_session().fetch_token(authorization_response=callback, state=waiver)
+
+    assert [] == forms(fake)
+
+
+def test_state__code_needs_it_too(fake, make_session):
+    """A bare code is taken with the state that came back with it, and not without."""
+    session = make_session()
+    url, state = session.authorization_url()
+    code = query_of(fake.authorize(url))["code"]
+
+    for wrong in ({}, {"state": "fake-other"}):
+        with pytest.raises(StateMismatch):
+            session.fetch_token(code=code, **wrong)
+    assert [] == forms(fake)
+
+    assert session.fetch_token(code=code, state=state)
+
+
+def test_state__used_once(fake, make_session):
+    """A state is good for one answer: the same callback is not taken a second time."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+    session.fetch_token(authorization_response=callback)
+
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=callback)
+
+    assert 1 == len(forms(fake))
+
+
+def test_state__used_once_by_a_failure_too(fake, make_session):
+    """A state is spent by a token request that fails: its code may have been spent as well."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+    fake.fail("token", "html")
+
+    with pytest.raises(TokenError):
+        session.fetch_token(authorization_response=callback)
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=callback)
+
+    assert 1 == len(forms(fake))
+
+
+def test_state__two_tabs(fake, make_session):
+    """Two logins begun in two tabs are both finished, in any order, each with its own verifier."""
+    session = make_session(redirect_uri=DESKTOP)
+    first = fake.authorize(session.authorization_url()[0], user=fake.add_user("fake-one"))
+    second = fake.authorize(session.authorization_url()[0], user=fake.add_user("fake-two"))
+
+    tokens = [session.fetch_token(authorization_response=each) for each in (first, second)]
+
+    assert ["fake-one", "fake-two"] == [token["open_id"] for token in tokens]
+    assert 2 == len({form["code_verifier"] for form in forms(fake)})
+
+
+def test_state__compared_in_constant_time(fake, make_session, monkeypatch):
+    """States are compared by hmac.compare_digest, also where they differ in length or are not ASCII."""
+    session = make_session()
+    url, state = session.authorization_url()
+    callback = fake.authorize(url)
+    compared, compare_digest = [], hmac.compare_digest
+
+    def watched(one, other):
+        compared.append((one.decode(), other.decode()))
+        return compare_digest(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    for wrong in (state[:-1], quote("状態")):
+        with pytest.raises(StateMismatch):
+            session.fetch_token(authorization_response=callback.replace(f"state={state}", f"state={wrong}"))
+
+    assert {(state, state[:-1]), (state, "状態")} == set(compared)
+
+
+# --- the code ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spelling", [lambda code: code, lambda code: quote(code, safe=""), quote])
+@pytest.mark.parametrize("options", [{}, {"platform": LOGIN_KIT_V1}], ids=["v2", "v1"])
+def test_code__percent_encoded_or_not(fake, make_session, spelling, options):
+    """A code that was copied percent-encoded works like one that was not."""
+    session = make_session(**options)
+    url, state = session.authorization_url()
+    code = query_of(fake.authorize(url))["code"]
+    assert "*" in code
+    assert "!" in code
+
+    session.fetch_token(code=spelling(code), state=state)
+
+    assert [code] == [record.parameters["code"] for record in fake.requests_to("token")]
+
+
+def test_code__decoded_exactly_once(fake, make_session):
+    """What is encoded twice stays wrong once: nothing is decoded until it happens to fit."""
+    session = make_session()
+    url, state = session.authorization_url()
+    twice = quote(quote("fake*code!", safe=""), safe="")
+
+    with pytest.raises(TokenError):
+        session.fetch_token(code=twice, state=state)
+
+    assert ["fake%2Acode%21"] == [form["code"] for form in forms(fake)]
+
+
+def test_code__of_a_callback_decoded_exactly_once(fake, make_session):
+    """The code of a callback is decoded by its parser alone."""
+    session = make_session()
+    _, state = session.authorization_url()
+
+    with pytest.raises(TokenError):
+        session.fetch_token(authorization_response=f"https://app.example/callback/?code=a%252Ab%2Ac&state={state}")
+
+    assert ["a%2Ab*c"] == [form["code"] for form in forms(fake)]
+
+
+@pytest.mark.parametrize("kind", ["reset_before", "reset_after", "truncated", "html", "status"])
+def test_code__never_sent_twice(fake, make_session, pauses, kind):
+    """A code that left is not sent again, whatever became of it."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+    fake.fail("token", kind)
+
+    with pytest.raises(TokenError):
+        session.fetch_token(authorization_response=callback)
+
+    assert (1, []) == (len(forms(fake)), pauses)
+
+
+def test_code__sent_again_when_nothing_left(fake, make_session, pauses):
+    """A connection that was refused carried nothing: the code is tried again."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+    fake.fail("token", "refuse", times=2)
+
+    token = session.fetch_token(authorization_response=callback)
+
+    assert fake.is_alive(token["access_token"])
+    assert 2 == len(pauses)
+
+
+@pytest.mark.parametrize("callback", ["https://app.example/callback/?state={}", "https://app.example/callback/?code=&state={}"])
+def test_code__missing(fake, make_session, callback):
+    """A callback without a code is an AuthorizationError, and nothing is sent."""
+    session = make_session()
+    _, state = session.authorization_url()
+
+    with pytest.raises(AuthorizationError) as caught:
+        session.fetch_token(authorization_response=callback.format(state))
+
+    assert "missing_code" == caught.value.error
+    assert [] == forms(fake)
+
+
+def test_code__neither_code_nor_callback(make_session):
+    """`fetch_token` without either is a mistake of the caller."""
+    with pytest.raises(ValueError, match="authorization_response"):
+        make_session().fetch_token()
+
+
+def test_callback__over_plain_http(fake, make_session):
+    """A callback over plain http from another machine is refused; one on a loopback address is not."""
+    session = make_session()
+    url, state = session.authorization_url()
+
+    with pytest.raises(InsecureTransportError):
+        session.fetch_token(authorization_response=f"http://app.example/callback/?code=fake&state={state}")
+    assert [] == forms(fake)
+
+    desktop = make_session(redirect_uri=DESKTOP)
+    callback = fake.authorize(desktop.authorization_url()[0])
+    assert callback.startswith("http://127.0.0.1")
+    assert desktop.fetch_token(authorization_response=callback)

@@ -1,0 +1,100 @@
+"""TikTok's surfaces as data, and the same ones somewhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, Platform
+
+
+def test_login_kit__endpoints():
+    """Login Kit v2 is where its documentation says."""
+    assert (
+        "https://www.tiktok.com/v2/auth/authorize/",
+        "https://open.tiktokapis.com/v2/oauth/token/",
+        "https://open.tiktokapis.com/v2/oauth/token/",
+        "https://open.tiktokapis.com/v2/oauth/revoke/",
+        "https://open.tiktokapis.com/v2/oauth/get_qrcode/",
+        "https://open.tiktokapis.com/v2/oauth/check_qrcode/",
+        ("open.tiktokapis.com",),
+    ) == (
+        LOGIN_KIT.authorization_endpoint,
+        LOGIN_KIT.token_endpoint,
+        LOGIN_KIT.refresh_endpoint,
+        LOGIN_KIT.revocation_endpoint,
+        LOGIN_KIT.qr_code_endpoint,
+        LOGIN_KIT.qr_status_endpoint,
+        LOGIN_KIT.api_hosts,
+    )
+
+
+def test_login_kit_v1__endpoints():
+    """The legacy surface is where its documentation says."""
+    assert (
+        "https://www.tiktok.com/auth/authorize/",
+        "https://open-api.tiktok.com/oauth/access_token/",
+        "https://open-api.tiktok.com/oauth/refresh_token/",
+        "https://open-api.tiktok.com/oauth/revoke/",
+        "https://open-api.tiktok.com/v0/oauth/get_qrcode",
+        "https://open-api.tiktok.com/v0/oauth/check_qrcode",
+        ("open-api.tiktok.com",),
+    ) == (
+        LOGIN_KIT_V1.authorization_endpoint,
+        LOGIN_KIT_V1.token_endpoint,
+        LOGIN_KIT_V1.refresh_endpoint,
+        LOGIN_KIT_V1.revocation_endpoint,
+        LOGIN_KIT_V1.qr_code_endpoint,
+        LOGIN_KIT_V1.qr_status_endpoint,
+        LOGIN_KIT_V1.api_hosts,
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "token_endpoint", "host"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080/v2/oauth/token/", "127.0.0.1:8080"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080/v2/oauth/token/", "127.0.0.1:8080"),
+        ("https://proxy.example/tiktok", "https://proxy.example/tiktok/v2/oauth/token/", "proxy.example"),
+    ],
+)
+def test_at__another_base(base, token_endpoint, host):
+    """`at` moves every endpoint, below a path if there is one, and the only API host is the new one."""
+    moved = LOGIN_KIT.at(base)
+
+    assert (token_endpoint, (host,)) == (moved.token_endpoint, moved.api_hosts)
+    endpoints = [
+        getattr(moved, each.name) for each in dataclasses.fields(moved) if each.name.endswith("_endpoint")
+    ]
+    assert 6 == len([url for url in endpoints if url.startswith(base.rstrip("/") + "/v2/")])
+
+
+def test_at__keeps_the_dialect():
+    """`at` changes where a surface is, and nothing else."""
+    moved = LOGIN_KIT_V1.at("http://127.0.0.1:8080")
+
+    changed = {
+        each.name
+        for each in dataclasses.fields(Platform)
+        if getattr(moved, each.name) != getattr(LOGIN_KIT_V1, each.name)
+    }
+    assert "api_hosts" in changed
+    assert all(name == "api_hosts" or name.endswith("_endpoint") for name in changed)
+
+
+def test_at__endpoints_that_are_not_there():
+    """What a surface does not have, it does not have elsewhere either."""
+    bare = Platform(name="fake", authorization_endpoint="https://a.example/a", token_endpoint="https://a.example/t")
+
+    moved = bare.at("https://b.example")
+
+    assert (None, None) == (moved.refresh_endpoint, moved.revocation_endpoint)
+    assert "https://b.example/t" == moved.token_endpoint
+
+
+def test_platform__frozen():
+    """A surface is a value: it cannot be changed, and can be a dict's key."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        LOGIN_KIT.token_endpoint = "https://evil.example/"
+
+    assert {LOGIN_KIT: 2, LOGIN_KIT_V1: 1}[dataclasses.replace(LOGIN_KIT)] == 2

@@ -1,0 +1,262 @@
+"""Ending a connection: what is sent, and who forgets what when."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from requests.auth import HTTPBasicAuth
+from tiktok_oauth_session import (
+    LOGIN_KIT,
+    LOGIN_KIT_V1,
+    AccountKey,
+    MemoryStore,
+    ReauthorizationRequired,
+    RevocationError,
+    TokenError,
+    revoke_token,
+)
+
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
+REVOKE = "https://open.tiktokapis.com/v2/oauth/revoke/"
+V1_REVOKE = "https://open-api.tiktok.com/oauth/revoke/"
+MALFORMED = {
+    "error": "invalid_request",
+    "error_description": "The request parameters are malformed.",
+    "log_id": "202206221854370101130062072500FFA2",
+}
+
+
+@pytest.fixture
+def stored(make_session, issue, fake):
+    """Makes sessions whose token is in a store, too: session, store, key."""
+
+    def make(**options):
+        store = MemoryStore()
+        session = make_session(token=issue(), store=store, **options)
+        return session, store, AccountKey(fake.client_key, session.open_id)
+
+    return make
+
+
+def test_revoke__v2(fake, stored):
+    """v2 gets key, secret and the access token in the form; then session and store forget the account."""
+    session, store, key = stored()
+    session.params, session.auth = {"private": "1"}, HTTPBasicAuth("fake-user", "fake-password")
+    token = session.token
+
+    session.revoke_token()
+
+    (record,) = fake.requests
+    form = {
+        "client_key": fake.client_key,
+        "client_secret": fake.client_secret,
+        "token": token["access_token"],
+    }
+    assert ("POST", REVOKE, form, {}) == (record.method, record.url, record.form, record.query)
+    assert "Authorization" not in record.headers
+    assert not fake.is_alive(token["access_token"])
+    assert ({}, False, None) == (session.token, session.authorized, store.load(key))
+
+
+def test_revoke__v1(fake, stored):
+    """v1 gets open_id and access token in the query, and no credentials of the app."""
+    session, store, key = stored(platform=LOGIN_KIT_V1)
+    session.params = {"private": "1"}
+    token = session.token
+
+    session.revoke_token()
+
+    (record,) = fake.requests
+    assert {"open_id": token["open_id"], "access_token": token["access_token"]} == record.query
+    assert ("POST", V1_REVOKE, b"") == (record.method, record.url.partition("?")[0], record.sent)
+    assert not fake.is_alive(token["access_token"])
+    assert ({}, None) == (session.token, store.load(key))
+
+
+def test_revoke__nothing_to_revoke(fake, make_session):
+    """Without a token there is nothing to revoke, and nothing is sent."""
+    with pytest.raises(RevocationError):
+        make_session().revoke_token()
+
+    assert [] == fake.requests
+
+
+def test_revoke__expired(fake, stored, clock):
+    """An expired token is refreshed first: only a live one can be revoked."""
+    session, store, key = stored()
+    old = session.token
+    clock.advance(7200)
+
+    session.revoke_token()
+
+    refresh, revoke = fake.requests
+    assert old["refresh_token"] == refresh.form["refresh_token"]
+    assert old["access_token"] != revoke.form["token"]
+    assert (b"{}", True) == (revoke.body, revoke.committed)
+    assert ({}, None, []) == (session.token, store.load(key), fake.tokens)
+
+
+def test_revoke__expired_and_not_refreshed(fake, stored, clock):
+    """If that refresh fails, session and store still hold the token."""
+    session, store, key = stored()
+    old = session.token
+    clock.advance(7200)
+    fake.fail("refresh", "error", error="invalid_request")
+
+    with pytest.raises(TokenError):
+        session.revoke_token()
+
+    assert ["refresh"] == [record.endpoint for record in fake.requests]
+    assert old == session.token == store.load(key)
+
+
+def test_revoke__refused(fake, stored):
+    """A refusal is a RevocationError that carries TikTok's words; session and store still hold the token."""
+    session, store, key = stored()
+    old = session.token
+    fake.fail("revoke", "error", error="invalid_request", description=MALFORMED["error_description"])
+
+    with pytest.raises(RevocationError) as caught:
+        session.revoke_token()
+
+    assert ("invalid_request", MALFORMED["error_description"], 200) == (
+        caught.value.error,
+        caught.value.description,
+        caught.value.status_code,
+    )
+    assert old == session.token == store.load(key)
+    assert 200 == session.get(USER_INFO).status_code
+
+
+def test_revoke__reply_lost(fake, stored):
+    """When nobody knows whether it was revoked, that is said; session and store still hold the token."""
+    session, store, key = stored()
+    fake.fail("revoke", "reset_after")
+
+    with pytest.raises(RevocationError, match="Nobody knows") as caught:
+        session.revoke_token()
+
+    assert ("no_reply", 1) == (caught.value.error, len(fake.requests))
+    assert session.token == store.load(key) != {}
+
+
+def test_revoke__nobody_brings_it_back(fake, stored, make_session, clock):
+    """A session that would refresh while another one revokes waits, and then finds the account gone."""
+    session, store, key = stored()
+    other = make_session(store=store, open_id=session.open_id)
+    clock.advance(7200 - 30)
+    outcome = []
+
+    def call_the_api():
+        try:
+            outcome.append(other.get(USER_INFO))
+        except ReauthorizationRequired as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=call_the_api)
+    fake.before("revoke", lambda record: thread.start())
+
+    session.revoke_token()
+    thread.join(10)
+
+    assert [ReauthorizationRequired] == [type(each) for each in outcome]
+    assert [] == fake.requests_to("refresh")
+    assert (None, []) == (store.load(key), fake.tokens)
+
+
+def test_revoke__client_token_has_no_user(fake, make_session):
+    """A token of the app itself is revoked without an attempt to refresh it."""
+    session = make_session()
+    session.fetch_client_token()
+
+    with pytest.raises(RevocationError):
+        session.revoke_token()
+
+    assert ["client_token", "revoke"] == [record.endpoint for record in fake.requests]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole token", "access token"])
+def test_revoke_token__v2(requests_mock, body, whole):
+    """The helper sends what the session sends; empty or `{}`, the reply means yes."""
+    requests_mock.post(REVOKE, content=body)
+    token = {"access_token": "act.fake", "refresh_token": "rft.fake"} if whole else "act.fake"
+
+    revoke_token(token, client_key="fake-key", client_secret="fake-secret")
+
+    (request,) = requests_mock.request_history
+    assert "client_key=fake-key&client_secret=fake-secret&token=act.fake" == "&".join(sorted(request.text.split("&")))
+    assert ("POST", REVOKE) == (request.method, request.url)
+    assert "Authorization" not in request.headers
+
+
+@pytest.mark.parametrize(
+    ("token", "options"),
+    [({"access_token": "act.fake", "open_id": "fake-id"}, {}), ("act.fake", {"open_id": "fake-id"})],
+)
+def test_revoke_token__v1(requests_mock, token, options):
+    """On v1 the helper sends open_id and access token in the query."""
+    reply = {"captcha": "", "desc_url": "", "description": "", "error_code": 0, "log_id": "2022070112300001"}
+    requests_mock.post(V1_REVOKE, json={"data": reply, "message": "success"})
+
+    revoke_token(token, platform=LOGIN_KIT_V1, **options)
+
+    (request,) = requests_mock.request_history
+    assert {"open_id": ["fake-id"], "access_token": ["act.fake"]} == request.qs
+    assert request.body is None
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "missing"),
+    [
+        (LOGIN_KIT, {"client_key": "fake-key"}, "client_secret"),
+        (LOGIN_KIT, {"client_secret": "fake-secret"}, "client_id"),
+        (LOGIN_KIT_V1, {}, "open_id"),
+    ],
+)
+def test_revoke_token__something_missing(requests_mock, platform, options, missing):
+    """What this surface needs and was not given is named, and nothing is sent."""
+    with pytest.raises(RevocationError, match=missing):
+        revoke_token("act.fake", platform=platform, **options)
+
+    assert [] == requests_mock.request_history
+
+
+@pytest.mark.parametrize(
+    ("platform", "url", "reply", "expected"),
+    [
+        (LOGIN_KIT, REVOKE, {"json": MALFORMED}, ("invalid_request", MALFORMED["log_id"], 200)),
+        (LOGIN_KIT, REVOKE, {"json": MALFORMED, "status_code": 400}, ("invalid_request", MALFORMED["log_id"], 400)),
+        (LOGIN_KIT, REVOKE, {"text": "<html>", "status_code": 502}, ("invalid_response", None, 502)),
+        (LOGIN_KIT, REVOKE, {"text": "", "status_code": 500}, ("invalid_response", None, 500)),
+        (LOGIN_KIT, REVOKE, {"text": "null"}, ("invalid_response", None, 200)),
+        (
+            LOGIN_KIT_V1,
+            V1_REVOKE,
+            {"json": {"data": {"description": "Parameter error", "error_code": 10002}, "message": "error"}},
+            ("invalid_request", None, 200),
+        ),
+    ],
+)
+def test_revoke_token__refused(requests_mock, platform, url, reply, expected):
+    """Whatever its shape, a reply that does not say yes is a RevocationError with its evidence."""
+    requests_mock.post(url, **reply)
+
+    with pytest.raises(RevocationError) as caught:
+        revoke_token(
+            "act.fake", client_key="fake-key", client_secret="fake-secret", open_id="fake-id", platform=platform
+        )
+
+    assert expected == (caught.value.error, caught.value.log_id, caught.value.status_code)
+    assert "act.fake" not in str(caught.value)
+
+
+def test_revoke_token__timeout(requests_mock):
+    """The helper waits no longer than it is told, and never for ever."""
+    requests_mock.post(REVOKE, content=b"")
+
+    revoke_token("act.fake", client_key="fake-key", client_secret="fake-secret")
+    revoke_token("act.fake", client_key="fake-key", client_secret="fake-secret", token_timeout=3)
+
+    assert [(5.0, 30.0), 3] == [request.timeout for request in requests_mock.request_history]

@@ -1,0 +1,156 @@
+"""The app's credentials: from the environment, a file of the user's own, or a prompt.
+
+Never from the command line, which `ps` shows to everybody and a shell keeps in its history.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.folders import config_folder
+
+CLIENT_KEY = "TIKTOK_CLIENT_KEY"
+CLIENT_SECRET = "TIKTOK_CLIENT_SECRET"  # noqa: S105 - the variable's name
+REDIRECT_URI = "TIKTOK_REDIRECT_URI"
+NAMES = (CLIENT_KEY, CLIENT_SECRET, REDIRECT_URI)
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+
+@dataclass(frozen=True, repr=False)
+class Credentials:
+    """What the app is known by at TikTok."""
+
+    client_key: str
+    client_secret: str
+    #: Whether the user was asked for any of it.
+    asked_for: bool = False
+
+
+def path() -> Path:
+    """Return where the credentials file is, or would be."""
+    return config_folder() / "credentials"
+
+
+def setting(name: str) -> str:
+    """Return one of `NAMES` from the environment or else the file; empty if it is in neither.
+
+    Raises:
+        Stop: The file can be read by others, or cannot be read.
+    """
+    return os.environ.get(name, "").strip() or _from_file().get(name, "")
+
+
+def require(client_key: str | None = None) -> Credentials:
+    """Return the credentials, asking the user for what is nowhere to be found.
+
+    Args:
+        client_key: The app that they have to belong to; None takes any.
+
+    Raises:
+        Stop: There are none and there is nobody to ask, or they belong to another app.
+    """
+    key, secret = setting(CLIENT_KEY), setting(CLIENT_SECRET)
+    if client_key and key and key != client_key:
+        raise Stop(
+            f"This account belongs to the app {client_key}, and {CLIENT_KEY} is another one's ({key}).",
+            EXIT_USAGE,
+        )
+    if (key or client_key) and secret:
+        return Credentials(key or client_key or "", secret)
+    if not _somebody_is_there():
+        missing = " and ".join(n for n, v in ((CLIENT_KEY, key or client_key), (CLIENT_SECRET, secret)) if not v)
+        raise Stop(
+            f"No {missing}: set it in the environment, or write {CLIENT_KEY}=… and {CLIENT_SECRET}=… into "
+            f"{path()} (mode 600).",
+            EXIT_USAGE,
+        )
+    key = key or client_key or _ask("Client key: ")
+    secret = secret or _ask("Client secret (not shown): ", hidden=True)
+    if not key or not secret:
+        raise Stop("No client key or no client secret was given.", EXIT_USAGE)
+    return Credentials(key, secret, asked_for=True)
+
+
+def keep(credentials: Credentials) -> Path:
+    """Write the credentials into the user's file, in one step, readable by the user alone.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    target = path()
+    target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    known = {**_from_file(), CLIENT_KEY: credentials.client_key, CLIENT_SECRET: credentials.client_secret}
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
+            file.write("# The app's credentials at TikTok, for tiktok-oauth. Keep this file to yourself.\n")
+            file.writelines(f"{name}={value}\n" for name, value in known.items())
+            file.flush()
+            os.fsync(descriptor)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return target
+
+
+def confirm(question: str) -> bool:
+    """Ask the user a question; Enter means yes. False if there is nobody to ask."""
+    return _somebody_is_there() and _ask(f"{question} [Y/n] ").lower() in ("", "y", "yes")
+
+
+def _from_file() -> dict[str, str]:
+    try:
+        with path().open(encoding="utf-8") as file:
+            _require_private(os.fstat(file.fileno()))
+            lines = file.read().splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeError) as error:
+        raise Stop(f"Cannot read {path()}: {getattr(error, 'strerror', None) or error}.", EXIT_USAGE) from error
+    pairs = (line.removeprefix("export ").partition("=") for line in lines if not line.lstrip().startswith("#"))
+    found = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+    return {name: found[name] for name in NAMES if found.get(name)}
+
+
+def _require_private(status: os.stat_result) -> None:
+    if not hasattr(os, "geteuid"):
+        return
+    if status.st_uid != os.geteuid():
+        raise Stop(f"{path()} belongs to another user, so it is not read.", EXIT_USAGE)
+    if status.st_mode & 0o077:
+        raise Stop(f"{path()} can be read by others, so it is not used. Run: chmod 600 {path()}", EXIT_USAGE)
+
+
+def _somebody_is_there() -> bool:
+    if os.name == "nt":
+        return sys.stdin.isatty()
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _ask(question: str, *, hidden: bool = False) -> str:
+    if hidden:
+        import getpass
+
+        return getpass.getpass(question).strip()
+    if os.name == "nt":
+        print(question, end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip()
+    # The terminal, not stdin and stdout: those may be part of a pipe.
+    with open("/dev/tty", "r+b", buffering=0) as terminal:  # noqa: PTH123 - unbuffered, both ways
+        terminal.write(question.encode())
+        answer = b""
+        while not answer.endswith(b"\n") and (more := terminal.read(1024)):
+            answer += more
+    return answer.decode(errors="replace").strip()

@@ -1,0 +1,77 @@
+"""What the command's exit code says, and what ends the command."""
+
+from __future__ import annotations
+
+import sys
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_LOGIN = 3
+EXIT_TEMPORARY = 4
+EXIT_STORE = 5
+EXIT_INTERRUPTED = 130
+
+#: What each exit code says; the documentation prints this table.
+MEANINGS = {
+    EXIT_OK: "It worked.",
+    EXIT_FAILED: "TikTok or the user said no, or a check failed.",
+    EXIT_USAGE: "The command was not understood, or something it needs is not set: credentials, an option, an extra.",
+    EXIT_LOGIN: "A login is needed: nobody is logged in, or the connection or one of its scopes is gone.",
+    EXIT_TEMPORARY: "TikTok could not be reached or is busy. Trying again later may help.",
+    EXIT_STORE: "The place where tokens are kept failed.",
+    EXIT_INTERRUPTED: "Interrupted with Ctrl-C.",
+}
+
+_NEEDS_LOGIN = ("access_token_invalid", "scope_not_authorized", "scope_permission_missed")
+_TEMPORARY = ("internal_error", "no_reply", "rate_limit_exceeded", "server_error", "temporarily_unavailable")
+_BUSY = (429, 500, 502, 503, 504)
+
+
+class Stop(Exception):
+    """Ends the command with one line on stderr.
+
+    Args:
+        message: What happened and what to do, without a secret.
+        code: The exit code.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def verdict(error: Exception) -> tuple[int, str] | None:
+    """Return the exit code and the line for an error; None if it is nobody's but ours, a bug."""
+    if isinstance(error, Stop):
+        return error.code, _line(error)
+    # Here, because importing them is most of what a command costs that has nothing to complain about.
+    from tiktok_oauth_session.errors import ReauthorizationRequired, StoreError, TikTokOAuthError, TokenNotSaved
+
+    requests = sys.modules.get("requests")
+    if requests is not None and not isinstance(error, TikTokOAuthError):
+        if isinstance(error, requests.RequestException):
+            return EXIT_TEMPORARY, f"TikTok could not be reached ({type(error).__name__}). Check the network."
+        return None
+    if isinstance(error, TokenNotSaved):
+        return EXIT_STORE, f"{_because(error)} TikTok's new token could not be saved and is lost: log in again."
+    if isinstance(error, StoreError):
+        return EXIT_STORE, _line(error)
+    if isinstance(error, ReauthorizationRequired):
+        return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login"
+    return (_code_of(error), _line(error)) if isinstance(error, TikTokOAuthError) else None
+
+
+def _code_of(error: Exception) -> int:
+    name, status = getattr(error, "error", None), getattr(error, "status_code", None)
+    if name in _NEEDS_LOGIN:
+        return EXIT_LOGIN
+    return EXIT_TEMPORARY if name in _TEMPORARY or status in _BUSY else EXIT_FAILED
+
+
+def _because(error: Exception) -> str:
+    return _line(error.__cause__) if error.__cause__ is not None else ""
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,89 @@
+"""What people read: tables, colours and a spinner where `rich` and a terminal are, plain text elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+#: How a word of a table is coloured.
+_STYLES = {"ok": "green", "passed": "green", "log in again": "red", "failed": "red"}
+_CAREFUL = "yellow"
+
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def tell(text: str) -> None:
+    """Say something to the person at the terminal, out of the way of the command's result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(content: Any, *, stream: TextIO | None = None) -> None:
+    """Print the command's result as JSON."""
+    print(json.dumps(content, indent=2, ensure_ascii=False), file=stream)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int | None = None) -> None:
+    """Print a table.
+
+    Args:
+        columns: The headings.
+        rows: The lines.
+        judged: The column whose words are good or bad, if there is one.
+    """
+    if _is_fancy(sys.stdout):
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table(*columns, box=None, header_style="bold", pad_edge=False)
+        for row in rows:
+            styles = [_STYLES.get(t, _CAREFUL) if i == judged else "" for i, t in enumerate(row)]
+            drawn.add_row(*(Text(t, style) for t, style in zip(row, styles, strict=True)))
+        Console().print(drawn)
+        return
+    widths = [max(map(len, each)) for each in zip(columns, *rows, strict=True)]
+    for row in (columns, *rows):
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+@contextlib.contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Show that something is waited for: a spinner, or just the words."""
+    if not _is_fancy(sys.stderr):
+        tell(text)
+        yield
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status(Text(text)):
+        yield
+
+
+def _is_fancy(stream: TextIO) -> bool:
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    from importlib.util import find_spec
+
+    return find_spec("rich") is not None
+
+
+def in_words(seconds: float) -> str:
+    """Return a duration in its two largest units: ``1 h 59 min``."""
+    left, words = max(int(seconds), 0), []
+    for unit, size in _UNITS:
+        count, left = divmod(left, size)
+        if count or words:
+            words.append(f"{count} {unit}")
+    return " ".join(word for word in words[:2] if not word.startswith("0 ")) or "0 s"
+
+
+def moment(at: float | None, now: float) -> str:
+    """Return when something expires, as a person would say it."""
+    if at is None:
+        return "unknown"
+    return f"in {in_words(at - now)}" if at > now else f"{in_words(now - at)} ago"

@@ -1,0 +1,251 @@
+"""Tokens encrypted at rest, in any store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+try:
+    from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+except ImportError as error:
+    raise ImportError(
+        "EncryptedStore needs cryptography: pip install tiktok-oauth-session[crypto]"
+    ) from error
+
+from tiktok_oauth_session.errors import StoreConflict, StoreError
+from tiktok_oauth_session.stores import TokenStore, check_replacing
+from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+
+log = logging.getLogger(__name__)
+
+#: The version of what is encrypted. A later version of this package reads all earlier ones.
+CONTENT_VERSION = 1
+#: What the inner store's token holds the ciphertext under.
+SEALED = "encrypted"
+#: What stays readable, so that the inner store can tell what expires next.
+READABLE = ("open_id", "expires_at", "refresh_expires_at")
+#: How often a compare-and-swap looks again when the stored token was merely written anew.
+SWAP_TRIES = 10
+
+
+class EncryptedStore(TokenStore):
+    """Keeps tokens in another store, encrypted (Fernet: AES-128-CBC and HMAC-SHA256).
+
+    The inner store sees the account's key, when its tokens expire, and a ciphertext of everything. The
+    ciphertext is bound to its account: copied to another one, it is refused. In the refresh token's
+    place stands a random text, new with every save. The inner store's own compare-and-swap works
+    on that; no digest of the refresh token is kept, and no key has to outlive a rotation.
+
+    Rotating keys: give the new key first and the old ones after it, on every machine; call `rotate`
+    once; then leave the old ones out.
+
+    Encrypting a store that is in use: wrap it with ``accept_plain=True`` everywhere, call `rotate`,
+    then leave ``accept_plain`` out. Until what the inner store wrote before is overwritten (a log that
+    is appended to, free pages, backups), the old tokens can be read there; a refresh makes them useless.
+
+    Args:
+        store: Where to keep the encrypted tokens.
+        keys: One key or several, as `cryptography.fernet.Fernet.generate_key` makes them. The first
+            encrypts, all decrypt.
+        accept_plain: Whether a token that is not encrypted is handed out. By default it is refused:
+            otherwise whoever can write to the inner store, and has no key, could plant one.
+
+    Raises:
+        ValueError: There is no key, or one of them is none.
+    """
+
+    def __init__(
+        self, store: TokenStore, keys: str | bytes | Iterable[str | bytes], *, accept_plain: bool = False
+    ) -> None:
+        fernets = _fernets([keys] if isinstance(keys, (str, bytes)) else list(keys))
+        self._store = store
+        self._first, self._all = fernets[0], MultiFernet(fernets)
+        self._accept_plain = accept_plain
+
+    def __repr__(self) -> str:
+        """Show where, and no key."""
+        return f"{type(self).__name__}({self._store!r})"
+
+    # --- the contract ------------------------------------------------------------------------------
+
+    def load(self, key: AccountKey) -> TikTokToken | None:
+        """Return the account's token.
+
+        Raises:
+            StoreError: The inner store failed, or none of the keys fits, or the token is another account's or
+                is not encrypted at all.
+        """
+        key = AccountKey(*key)
+        sealed = self._store.load(key)
+        return None if sealed is None else self._opened(key, sealed)
+
+    def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
+        """Keep the account's token.
+
+        Raises:
+            StoreConflict: Another token is stored.
+            StoreError: It could not be written; or, with `replacing`, what is stored could not be read.
+        """
+        key = AccountKey(*key)
+        new = self._sealed(key, token)
+        if replacing is None:
+            self._store.save(key, new)
+            return
+        for _ in range(SWAP_TRIES):
+            stored = self._store.load(key)
+            check_replacing(key, None if stored is None else self._opened(key, stored), replacing)
+            try:
+                self._store.save(key, new, replacing=_stand_in(stored))
+            except StoreConflict as conflict:
+                # Another token, or the same one written anew: the next look tells.
+                newer = conflict
+            else:
+                return
+        raise newer
+
+    def delete(self, key: AccountKey) -> None:
+        """Forget the account."""
+        self._store.delete(key)
+
+    def lock(self, key: AccountKey) -> AbstractContextManager[None]:
+        """Exclude everybody whom the inner store's lock excludes."""
+        return self._store.lock(key)
+
+    @contextlib.contextmanager
+    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+        """Exclude them, unless somebody is in already."""
+        with self._store.try_lock(key) as held:
+            yield held
+
+    def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
+        """Yield the accounts, those that no key fits included."""
+        return self._store.keys(client_key)
+
+    def expiring(self, before: float) -> Iterator[AccountKey]:
+        """Yield the accounts that expire, soonest first."""
+        return self._store.expiring(before)
+
+    def refresh_expiring(self, before: float) -> Iterator[AccountKey]:
+        """Yield the accounts whose refresh token expires, soonest first."""
+        return self._store.refresh_expiring(before)
+
+    # --- keys --------------------------------------------------------------------------------------
+
+    def rotate(self) -> int:
+        """Encrypt again, with the first key, whatever is not encrypted with it.
+
+        Waits for each account's lock. What is cut short can be called again.
+
+        Returns:
+            How many tokens were encrypted again.
+
+        Raises:
+            StoreError: Some could not be; the text names them. All others were.
+        """
+        rotated, failures = 0, []
+        for key in list(self._store.keys()):
+            try:
+                rotated += self._rotate(key)
+            except StoreError as failure:
+                log.warning("the token of %s was not encrypted again: %s", key.open_id, failure)
+                failures.append(key.open_id)
+        if failures:
+            raise StoreError(
+                f"{rotated} tokens were encrypted again and {len(failures)} could not be. Keep the older "
+                f"keys, mend these accounts and call again: {', '.join(failures)}."
+            )
+        return rotated
+
+    def _rotate(self, key: AccountKey) -> bool:
+        with self._store.lock(key):
+            stored = self._store.load(key)
+            if stored is None or self._is_sealed_with_the_first(stored):
+                return False
+            new = self._sealed(key, self._opened(key, stored))
+            self._store.save(key, new, replacing=stored.refresh_token)
+            return True
+
+    # --- sealing -----------------------------------------------------------------------------------
+
+    def _sealed(self, key: AccountKey, token: TikTokToken) -> TikTokToken:
+        content = {
+            "version": CONTENT_VERSION,
+            "client_key": key.client_key,
+            "open_id": key.open_id,
+            "token": dict(token),
+        }
+        try:
+            text = json.dumps(content)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
+        readable = {name: token[name] for name in READABLE if name in token}
+        if token.refresh_token:
+            readable["refresh_token"] = f"encrypted.{secrets.token_hex(16)}"
+        return TikTokToken(readable, **{SEALED: self._first.encrypt(text.encode()).decode()})
+
+    def _opened(self, key: AccountKey, sealed: TikTokToken) -> TikTokToken:
+        if SEALED in sealed:
+            return self._decrypted(key, sealed)
+        if self._accept_plain:
+            return sealed
+        raise StoreError(
+            f"The token of {key.open_id} is not encrypted. If it was saved before the store was wrapped, "
+            "wrap it with accept_plain=True and call rotate(); otherwise find out who wrote it."
+        )
+
+    def _decrypted(self, key: AccountKey, sealed: TikTokToken) -> TikTokToken:
+        try:
+            content: Any = json.loads(self._all.decrypt(_ciphertext(sealed)))
+            version, token = int(content["version"]), TikTokToken(content["token"])
+            owner = AccountKey(content["client_key"], content["open_id"])
+        except (InvalidToken, ValueError, KeyError, TypeError):
+            raise StoreError(
+                f"The token of {key.open_id} was encrypted with none of the keys given, or is damaged. Add "
+                "the key that it was written with to the end of `keys`; if that is lost, the user has to log "
+                "in again."
+            ) from None
+        if version > CONTENT_VERSION:
+            raise StoreError(f"The token of {key.open_id} was encrypted by a later version of this package.")
+        if owner != key:
+            raise StoreError(
+                f"What is stored for {key.open_id} was encrypted for another account and copied. The user "
+                "has to log in again."
+            )
+        return token
+
+    def _is_sealed_with_the_first(self, stored: TikTokToken) -> bool:
+        try:
+            self._first.decrypt(_ciphertext(stored))
+        except InvalidToken:
+            return False
+        return True
+
+
+def _fernets(keys: list[str | bytes]) -> list[Fernet]:
+    if not keys:
+        raise ValueError("EncryptedStore needs a key: make one with Fernet.generate_key().")
+    fernets = []
+    for number, key in enumerate(keys, start=1):
+        try:
+            fernets.append(Fernet(key))
+        except (ValueError, TypeError):
+            # From None: nothing of the key is in the traceback.
+            raise ValueError(
+                f"Key number {number} is no Fernet key. Make one with Fernet.generate_key()."
+            ) from None
+    return fernets
+
+
+def _ciphertext(sealed: TikTokToken) -> str:
+    """Return what to decrypt; nothing that can be, if that is no text."""
+    ciphertext = sealed.get(SEALED)
+    return ciphertext if isinstance(ciphertext, str) else ""
+
+
+def _stand_in(stored: TikTokToken | None) -> str | None:
+    return None if stored is None else stored.refresh_token

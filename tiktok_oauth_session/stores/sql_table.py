@@ -1,0 +1,183 @@
+"""The table of `SQLStore`: its columns, and accounts and tokens as rows of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Dialect, Double, Index, MetaData, String, Table, Text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator
+
+from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+
+TABLE_NAME = "tiktok_tokens"
+#: The version of the document's envelope. A later version of this package reads all earlier ones.
+ENVELOPE_VERSION = 1
+#: Characters of a digest: SHA-256 in hexadecimal.
+DIGEST_LENGTH = 64
+#: Stands in `expires_at` where nobody knows when the token expires and it can be refreshed: it is due
+#: before all others. (No infinity: MariaDB and MySQL have none.)
+OVERDUE = -1e300
+
+# Binary collations, so that no two keys are the same to the database, and so that the index needs no locale.
+_DIGEST = (
+    String(DIGEST_LENGTH)
+    .with_variant(String(DIGEST_LENGTH, collation="C"), "postgresql")
+    .with_variant(mysql.VARCHAR(DIGEST_LENGTH, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+)
+_KEY = Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
+_DOCUMENT = Text().with_variant(mysql.LONGTEXT(charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+
+# What neither PostgreSQL's text nor UTF-8 can hold, and the character that stands for it.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff\\\\]")
+
+
+def token_table(metadata: MetaData, table_name: str = TABLE_NAME) -> Table:
+    """Describe the table in a `MetaData` of your own, as for Alembic.
+
+    Columns:
+        account: A digest of client key and open_id, which themselves may be too long for a key.
+        client_key, open_id: Whose token it is. A backslash, a null character and half a surrogate pair stand
+            there as a backslash and four hexadecimal digits.
+        document: The token, as JSON in an envelope with a version.
+        expires_at: When the access token expires (Unix time, seconds); `OVERDUE` if nobody knows and it
+            can be refreshed, null if nobody knows and it cannot.
+        refresh_expires_at: The same of the refresh token; null if nobody knows or there is none.
+        refresh_token_digest: For the compare-and-swap: SHA-256, in hexadecimal.
+        version: How often the row was written.
+        updated_at: When it was written last (Unix time, seconds).
+
+    Args:
+        metadata: Where to describe it.
+        table_name: What the store calls it.
+    """
+    return Table(
+        table_name,
+        metadata,
+        Column("account", _DIGEST, primary_key=True),
+        Column("client_key", _KEY, nullable=False),
+        Column("open_id", _KEY, nullable=False),
+        Column("document", _DOCUMENT, nullable=False),
+        Column("expires_at", Double),
+        Column("refresh_expires_at", Double),
+        Column("refresh_token_digest", _DIGEST),
+        Column("version", BigInteger, nullable=False),
+        Column("updated_at", Double, nullable=False),
+        # With the primary key in them: what expires at the same moment has an order, too.
+        Index(f"ix_{table_name}_expires_at", "expires_at", "account"),
+        Index(f"ix_{table_name}_refresh_expires_at", "refresh_expires_at", "account"),
+        # Both names: SQLAlchemy has a dialect for each.
+        mysql_engine="InnoDB",
+        mariadb_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mariadb_charset="utf8mb4",
+    )
+
+
+def digest(text: str) -> str:
+    """Return what stands for a text in the table."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def account_of(key: AccountKey) -> str:
+    """Return an account's primary key."""
+    return digest(json.dumps([key.client_key, key.open_id]))
+
+
+def row_of(key: AccountKey, token: TikTokToken) -> dict[str, Any]:
+    """Return a token as a row, all but its version.
+
+    Raises:
+        StoreError: Something in it is not JSON.
+    """
+    envelope = {
+        "format": "tiktok-oauth-session token",
+        "version": ENVELOPE_VERSION,
+        "client_key": key.client_key,
+        "open_id": key.open_id,
+        "token": dict(token),
+    }
+    try:
+        document = json.dumps(envelope)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
+    refreshable = token.refresh_token is not None
+    unknown = OVERDUE if refreshable else None
+    return {
+        "account": account_of(key),
+        "client_key": _storable(key.client_key),
+        "open_id": _storable(key.open_id),
+        "document": document,
+        "expires_at": unknown if token.expires_at is None else float(token.expires_at),
+        "refresh_expires_at": token.get("refresh_expires_at") if refreshable else None,
+        "refresh_token_digest": digest(token.refresh_token) if token.refresh_token else None,
+        "updated_at": time.time(),
+    }
+
+
+def key_of(row: Mapping[str, Any]) -> AccountKey:
+    """Return whose row it is."""
+    return AccountKey(_stored(row["client_key"]), _stored(row["open_id"]))
+
+
+def opened(key: AccountKey, document: str) -> TikTokToken:
+    """Return an account's token.
+
+    Raises:
+        StoreError: The document is damaged, another account's, or of a later version.
+    """
+    damaged = False
+    try:
+        content: Any = json.loads(document)
+        version, token = content["version"], content["token"]
+        owner = AccountKey(content["client_key"], content["open_id"])
+        damaged = not (isinstance(token, dict) and isinstance(version, int))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        damaged = True
+    # Raised out here: the error above holds the document.
+    if damaged:
+        raise StoreError(
+            f"What is stored for account {key.open_id} is damaged: a new login replaces it, or else a backup."
+        )
+    if version > ENVELOPE_VERSION:
+        raise StoreError(
+            f"The token of account {key.open_id} was written by a later version of this package (envelope "
+            f"{version}). Update this one."
+        )
+    if owner != key:
+        raise StoreError(
+            f"The row of account {key.open_id} holds the token of another account: a new login replaces it."
+        )
+    return TikTokToken(token)
+
+
+class Document(TypeDecorator[str]):
+    """A document on its way from the database: SQLAlchemy's log of rows shows that there is one, and no more."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        """Cover it up."""
+        return None if value is None else _Covered(value)
+
+
+class _Covered(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<a token>"
+
+
+def _storable(text: str) -> str:
+    return _UNSTORABLE.sub(lambda found: f"\\{ord(found[0]):04x}", text)
+
+
+def _stored(text: str) -> str:
+    return re.sub(r"\\([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)

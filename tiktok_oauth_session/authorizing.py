@@ -82,7 +82,7 @@ class AuthorizingMixin(_Base):
         super().__init__(
             client_id=key,
             client=client or WebApplicationClient(key),
-            scope=split_scopes(scope) or None,
+            scope=scope,
             redirect_uri=redirect_uri,
             token_updater=token_updater,
             pkce=pkce,
@@ -199,7 +199,7 @@ class AuthorizingMixin(_Base):
     def missing_scopes(self) -> list[str]:
         """The scopes that were asked for and not granted; empty while nobody is logged in."""
         token = self._own_token()
-        return [scope for scope in self.scope or [] if scope not in token.scopes] if token else []
+        return [scope for scope in split_scopes(self.scope) if scope not in token.scopes] if token else []
 
     @property
     def authorized(self) -> bool:

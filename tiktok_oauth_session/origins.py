@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,6 +16,7 @@ from urllib3.util import parse_url
 ANY_HOST = "*"
 
 _PORTS = {"https": 443, "http": 80}
+_BEFORE_QUERY = re.compile("[^?#]*")
 
 
 class Origin(NamedTuple):
@@ -30,8 +33,14 @@ def origin_of(url: str | None) -> Origin:
     Read with the parser that requests uses: parsers disagree over crooked URLs, and what is checked
     must be where it goes.
     """
+    # Neither query nor fragment says where; and what they hold is not remembered.
+    return _origin(_BEFORE_QUERY.match((url or "").lstrip())[0])  # type: ignore[index]  # matches anything
+
+
+@functools.lru_cache(maxsize=256)
+def _origin(url: str) -> Origin:
     try:
-        parts = parse_url((url or "").lstrip())
+        parts = parse_url(url)
     except LocationParseError:
         return Origin("", "", None)
     scheme, host = (parts.scheme or "").lower(), (parts.host or "").lower()
@@ -66,6 +75,7 @@ def is_one_of(url: str, hosts: Iterable[str]) -> bool:
     return any(each == ANY_HOST or _stands_for(each, origin) for each in hosts)
 
 
+@functools.lru_cache(maxsize=256)
 def _stands_for(allowed: str, origin: Origin) -> bool:
     host = origin_of(f"{origin.scheme}://{allowed}")
     # A host without a port stands for all of its ports.

@@ -7,7 +7,7 @@ import re
 #: (what TikTok says, as a pattern over "error: description"), what to do. The first match is given.
 _HINTS: tuple[tuple[str, str], ...] = (
     (
-        r"redirect.?uri|10006",
+        r"redirect(ion)?.?uri|10006",
         (
             "Send the redirect URI exactly as it is registered and as the login began with it: trailing "
             "slash, port, and `localhost` against `127.0.0.1` all count, and a query or fragment is "

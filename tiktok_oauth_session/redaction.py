@@ -35,7 +35,8 @@ def secrets_in(fields: Mapping[str, object]) -> list[str]:
 
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Blot the secrets out of a text, as they are and as a URL spells them."""
-    for secret in secrets:
+    # The longest first: one secret may begin another.
+    for secret in sorted(secrets, key=len, reverse=True):
         for spelling in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
             text = text.replace(spelling, BLOT)
     return text

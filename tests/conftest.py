@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
 
-pytest_plugins = ["redis_server"]
+pytest_plugins = ["redis_server", "servers"]
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")

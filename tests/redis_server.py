@@ -14,7 +14,7 @@ import pytest
 #: Seconds for the server to start or stop.
 PATIENCE_S = 20.0
 INSTALL = "there is no redis-server here: apt-get install redis-server"
-#: An append-only file that is flushed at every write; what it and the snapshots hold can be searched as bytes.
+#: The append-only file is flushed at every write; it and the snapshots can be searched as bytes.
 OPTIONS = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -59,7 +59,9 @@ class RedisServer:
         for name, value in self._options.items():
             arguments += [f"--{name}", *(value if isinstance(value, tuple) else [str(value)])]
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(["redis-server", *arguments], stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                [shutil.which("redis-server"), *arguments], stdout=log, stderr=log
+            )
         deadline = time.monotonic() + PATIENCE_S
         with self.client() as client:
             while True:
@@ -89,6 +91,7 @@ class RedisServer:
 
 
 def free_port():
+    """Return a port that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]

@@ -20,6 +20,7 @@ USER_INFO = "/v2/user/info/?fields=open_id"
 
 
 def session_on(url, store, open_id):
+    """Return a session that talks to a served fake."""
     session = TikTokOAuth2Session(
         FakeTikTok().client_key,
         client_secret=FakeTikTok().client_secret,

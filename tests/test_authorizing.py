@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from oauthlib.oauth2 import AccessDeniedError, OAuth2Error
+
 from tiktok_oauth_session import (
     LOGIN_KIT_V1,
     AccountKey,
@@ -24,10 +25,12 @@ USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 
 
 def query_of(url):
+    """The parameters of a URL."""
     return dict(parse_qsl(urlsplit(url).query))
 
 
 def forms(fake):
+    """What the token endpoint was sent."""
     return [record.form for record in fake.requests_to("token")]
 
 
@@ -46,7 +49,7 @@ def forms(fake):
     ],
 )
 def test_pkce__where_tiktok_requires_it(make_session, redirect_uri, pkce, used):
-    """PKCE is on for loopback redirect URIs and where it is asked for: the hex SHA-256 of a legal verifier."""
+    """PKCE is on for loopback redirect URIs and where it is asked for, with the verifier's hex SHA-256."""
     session = make_session(redirect_uri=redirect_uri, pkce=pkce)
     query = query_of(session.authorization_url()[0])
 
@@ -139,7 +142,9 @@ def test_denial(fake, make_session, with_state):
     callback = fake.authorize(url, deny=True)
 
     with pytest.raises(AuthorizationError, match="user said no") as caught:
-        session.fetch_token(authorization_response=callback if with_state else callback.replace(f"&state={state}", ""))
+        session.fetch_token(
+            authorization_response=callback if with_state else callback.replace(f"&state={state}", "")
+        )
 
     assert ("access_denied", "access_denied") == (caught.value.error, caught.value.description)
     assert isinstance(caught.value, AccessDeniedError)
@@ -152,9 +157,15 @@ def test_denial__unknown_error(make_session):
     session = make_session()
 
     with pytest.raises(AuthorizationError) as caught:
-        session.fetch_token(authorization_response="https://app.example/callback/?error=fake_error&error_description=why")
+        session.fetch_token(
+            authorization_response="https://app.example/callback/?error=fake_error&error_description=why"
+        )
 
-    assert ("fake_error", "why", None) == (caught.value.error, caught.value.description, caught.value.status_code)
+    assert ("fake_error", "why", None) == (
+        caught.value.error,
+        caught.value.description,
+        caught.value.status_code,
+    )
 
 
 # --- the old token -----------------------------------------------------------------------------------
@@ -209,9 +220,7 @@ def test_fetch__stored_under_its_account(fake, make_session, log_in):
     """Each user's token is stored under their own open_id, and a new login replaces the old token."""
     store = MemoryStore()
     session = make_session(store=store)
-    first, other, again = (
-        log_in(session, user=user) for user in (None, fake.add_user("fake-other"), None)
-    )
+    first, other, again = (log_in(session, user=user) for user in (None, fake.add_user("fake-other"), None))
 
     assert (again, other) == tuple(
         store.load(AccountKey(fake.client_key, token["open_id"])) for token in (first, other)
@@ -262,10 +271,15 @@ def test_client_token__refused(fake, make_session, issue):
     """A refusal is a TokenError, and leaves the user's token in use."""
     session = make_session(token=issue())
     old = session.token
-    fake.fail("client_token", "error", error="invalid_request", description="Client secret is missed in request.")
+    fake.fail(
+        "client_token", "error", error="invalid_request", description="Client secret is missed in request."
+    )
 
     with pytest.raises(TokenError) as caught:
         session.fetch_client_token()
 
-    assert ("invalid_request", "Client secret is missed in request.") == (caught.value.error, caught.value.description)
+    assert ("invalid_request", "Client secret is missed in request.") == (
+        caught.value.error,
+        caught.value.description,
+    )
     assert old == session.token

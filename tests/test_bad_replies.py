@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oauthlib.oauth2 import OAuth2Error
+
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
@@ -76,10 +77,12 @@ class Connection:
 
 
 def of(**fields):
+    """A token reply with other fields."""
     return json.dumps({**TOKEN, **fields}).encode()
 
 
 def wrapped(**fields):
+    """The same in the legacy envelope."""
     return json.dumps({"data": {**TOKEN, **fields}, "message": "success"}).encode()
 
 
@@ -89,7 +92,10 @@ BAD = {
     "text 429": (429, b"Too many requests"),
     "empty 200": (200, b""),
     "empty 500": (500, b""),
-    "v1 error": (200, b'{"data":{"captcha":"","desc_url":"","description":"x","error_code":10007},"message":"error"}'),
+    "v1 error": (
+        200,
+        b'{"data":{"captcha":"","desc_url":"","description":"x","error_code":10007},"message":"error"}',
+    ),
     "array": (200, b"[]"),
     "array of a token": (200, b"[" + of() + b"]"),
     "null": (200, b"null"),
@@ -142,7 +148,7 @@ BAD = {
 @pytest.mark.parametrize("grant", GRANTS)
 @pytest.mark.parametrize("platform", PLATFORMS.values(), ids=PLATFORMS)
 def test_bad_reply(platform, grant, status, body):
-    """A malformed reply is a TokenError with its evidence; session and store keep the old token, which works."""
+    """A malformed reply is a TokenError with its evidence; session and store keep the old token."""
     connection = Connection(platform)
 
     with pytest.raises(TokenError) as caught:
@@ -181,7 +187,7 @@ def test_bad_reply__headers(grant, headers, body, status):
     try:
         token = connection.ask(grant, body=body, status=status, headers=headers)
     except TokenError as error:
-        assert "fake-new" not in str(error)
+        assert "fake-new" not in str(error)  # noqa: PT017 - some of these replies are tokens
         connection.check_old_token_works()
     else:
         assert ("act.fake-new", 200) == (token["access_token"], status)
@@ -191,7 +197,9 @@ def test_bad_reply__headers(grant, headers, body, status):
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
 )
 NAMES = st.sampled_from(
     [
@@ -204,7 +212,9 @@ REPLIES = st.dictionaries(NAMES, VALUES | st.dictionaries(NAMES, VALUES, max_siz
 ALMOST_TOKENS = REPLIES.map(lambda fields: {**TOKEN, **fields}) | REPLIES.map(
     lambda fields: {"data": {**TOKEN, **fields}, "message": "success"}
 )
-BODIES = st.binary(max_size=200) | (VALUES | REPLIES | ALMOST_TOKENS).map(lambda value: json.dumps(value).encode())
+BODIES = st.binary(max_size=200) | (VALUES | REPLIES | ALMOST_TOKENS).map(
+    lambda value: json.dumps(value).encode()
+)
 HEADER_TEXTS = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n"), max_size=30)
 ARBITRARY_HEADERS = st.fixed_dictionaries(
     {},
@@ -213,14 +223,18 @@ ARBITRARY_HEADERS = st.fixed_dictionaries(
         "Content-Encoding": HEADER_TEXTS | st.sampled_from(["gzip", "deflate", "br", "zstd", "gzip, gzip"]),
         "Content-Type": HEADER_TEXTS.map("application/json; charset={}".format)
         | HEADER_TEXTS
-        | st.sampled_from(["text/html; charset=utf-16", "application/json; charset=idna", "text/plain; charset=hex"]),
+        | st.sampled_from(
+            ["text/html; charset=utf-16", "application/json; charset=idna", "text/plain; charset=hex"]
+        ),
         "Retry-After": HEADER_TEXTS | st.floats().map(str) | st.integers().map(str),
         "Transfer-Encoding": st.just("chunked"),
         "Set-Cookie": HEADER_TEXTS,
         "Link": HEADER_TEXTS,
     },
 )
-STATUSES = st.sampled_from([200, 200, 200, 201, 204, 301, 302, 307, 400, 401, 429, 500, 503]) | st.integers(200, 599)
+STATUSES = st.sampled_from([200, 200, 200, 201, 204, 301, 302, 307, 400, 401, 429, 500, 503]) | st.integers(
+    200, 599
+)
 
 
 def check_arbitrary_reply(platform, grant, body, headers, status):
@@ -229,7 +243,7 @@ def check_arbitrary_reply(platform, grant, body, headers, status):
     try:
         token = connection.ask(grant, body=body, headers=headers, status=status)
     except TokenError as error:
-        assert isinstance(error.error, str)
+        assert isinstance(error.error, str)  # noqa: PT017 - some of these replies are tokens
         repr(error)
         connection.check_old_token_works()
     else:
@@ -254,7 +268,7 @@ arbitrary = given(
 @settings(max_examples=400, deadline=None, database=None)
 @arbitrary
 def test_arbitrary_reply(platform, grant, body, headers, status):
-    """Any bytes, any JSON, any headers and any status: a usable token, or a TokenError and the old token works."""
+    """Any bytes, JSON, headers and status: a usable token, or a TokenError and the old token works."""
     check_arbitrary_reply(platform, grant, body, headers, status)
 
 

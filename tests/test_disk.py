@@ -568,7 +568,9 @@ WAYS = [
         errno.EFBIG,
         "the same",  # Linux lets nobody limit the processes of other users
         id="file size limit",
-        marks=pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits other processes"),
+        marks=pytest.mark.skipif(
+            not hasattr(resource, "prlimit"), reason="only Linux limits other processes"
+        ),
     ),
 ]
 

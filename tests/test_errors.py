@@ -22,6 +22,7 @@ from oauthlib.oauth2 import (
     UnauthorizedClientError,
     UnsupportedGrantTypeError,
 )
+
 from tiktok_oauth_session import (
     APIError,
     AuthorizationError,
@@ -63,7 +64,7 @@ def test_tree(error, parents):
     [(TokenError, APIError), (TokenError, StoreError), (OAuth2Error, APIError), (OAuth2Error, StoreError)],
 )
 def test_tree__strangers(stranger, error):
-    """Where an error is not the token endpoint's, `except TokenError` and `except OAuth2Error` let it pass."""
+    """An error that is not the token endpoint's passes `except TokenError` and `except OAuth2Error`."""
     assert not issubclass(error, stranger)
 
 
@@ -120,7 +121,9 @@ EVIDENCE = {"description": "fake words", "log_id": "1", "error_code": 10007, "st
 def response():
     """A reply whose request holds a secret."""
     reply = requests.Response()
-    reply.request = requests.Request("POST", "https://a.example/", data={"client_secret": "fake-secret"}).prepare()
+    reply.request = requests.Request(
+        "POST", "https://a.example/", data={"client_secret": "fake-secret"}
+    ).prepare()
     return reply
 
 
@@ -142,7 +145,7 @@ def response():
 )
 def test_error__pickled(error):
     """An error travels to another process with its class and evidence, but without the reply."""
-    travelled = pickle.loads(pickle.dumps(error))
+    travelled = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own pickle
 
     assert type(error) is type(travelled)
     assert error.args == travelled.args

@@ -1,21 +1,16 @@
-"""One request to an OAuth endpoint: what it takes along, and what may be sent a second time."""
+"""One request to an OAuth endpoint: what it takes along, and what became of it."""
 
 from __future__ import annotations
 
-import email.utils
 import stat
 
 import pytest
 import requests
 from requests.auth import HTTPBasicAuth
+
 from tiktok_oauth_session import TokenError
 from tiktok_oauth_session.exchange import (
-    CODE,
     HARMLESS,
-    REFRESH_AT_LAST,
-    REFRESH_IN_TIME,
-    REFRESH_WAITED_FOR,
-    REVOCATION,
     NoReply,
     Retry,
     Transport,
@@ -58,7 +53,10 @@ def test_post__nothing_of_the_session(fake, http, monkeypatch, tmp_path):
     ask(http)
 
     (record,) = fake.requests
-    assert ({}, {"grant_type": "client_credentials", "client_secret": "fake-secret"}) == (record.query, record.form)
+    assert ({}, {"grant_type": "client_credentials", "client_secret": "fake-secret"}) == (
+        record.query,
+        record.form,
+    )
     assert {"User-Agent", "Accept-Encoding", "Content-Type", "Content-Length"} == set(record.headers)
     assert "mine/1.0" == record.headers["User-Agent"]
 
@@ -112,7 +110,11 @@ def test_post__settings_of_the_session(http, monkeypatch):
     monkeypatch.setattr(adapter, "send", send)
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(variable, raising=False)  # requests prefers it to the session's
-    http.verify, http.cert, http.proxies = "/mine/ca.pem", "/mine/cert.pem", {"https": "http://127.0.0.1:3129"}
+    http.verify, http.cert, http.proxies = (
+        "/mine/ca.pem",
+        "/mine/cert.pem",
+        {"https": "http://127.0.0.1:3129"},
+    )
 
     ask(http)
 
@@ -206,7 +208,9 @@ def test_no_reply__whatever_was_raised(http, failure, sent):
 @pytest.mark.parametrize("body", [{"data": {"code": "fake*code!"}}, {"params": {"code": "fake*code!"}}])
 def test_no_reply__quotes_no_secret(http, body):
     """Text of requests' that quotes the request is quoted without its secrets, and is not chained either."""
-    http.mount("https://", Broken(requests.ConnectionError("url: /?code=fake*code! and /?code=fake%2Acode%21")))
+    http.mount(
+        "https://", Broken(requests.ConnectionError("url: /?code=fake*code! and /?code=fake%2Acode%21"))
+    )
 
     with pytest.raises(NoReply) as caught:
         ask(http, **body)
@@ -221,118 +225,3 @@ def test_no_reply__not_for_an_interrupt(http):
 
     with pytest.raises(KeyboardInterrupt):
         ask(http, HARMLESS)
-
-
-# --- what is sent again --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("policy", "kind", "tries"),
-    [
-        (CODE, "refuse", 3),
-        (CODE, "reset_before", 1),
-        (CODE, "reset_after", 1),
-        (CODE, "truncated", 1),
-        (CODE, "status", 1),
-        (REFRESH_IN_TIME, "refuse", 1),
-        (REFRESH_IN_TIME, "reset_after", 1),
-        (REFRESH_IN_TIME, "status", 1),
-        (REFRESH_WAITED_FOR, "refuse", 3),
-        (REFRESH_WAITED_FOR, "reset_after", 1),
-        (REFRESH_WAITED_FOR, "truncated", 1),
-        (REFRESH_WAITED_FOR, "status", 3),
-        (REFRESH_AT_LAST, "refuse", 3),
-        (REFRESH_AT_LAST, "reset_before", 2),
-        (REFRESH_AT_LAST, "reset_after", 2),
-        (REFRESH_AT_LAST, "truncated", 2),
-        (REFRESH_AT_LAST, "status", 3),
-        (HARMLESS, "reset_after", 2),
-        (HARMLESS, "status", 3),
-        (REVOCATION, "refuse", 3),
-        (REVOCATION, "reset_after", 1),
-        (REVOCATION, "status", 3),
-        *[(policy, "html", 1) for policy in (CODE, REFRESH_AT_LAST, HARMLESS, REVOCATION)],
-        *[(policy, "error", 1) for policy in (CODE, REFRESH_AT_LAST, HARMLESS, REVOCATION)],
-    ],
-)
-def test_retry__how_often(fake, http, pauses, policy, kind, tries):
-    """Each policy sends again after the failures that it names, with a pause before each time, and no more."""
-    fake.fail("client_token", kind, times=None)
-
-    try:
-        ask(http, policy)
-    except NoReply:
-        assert kind in ("refuse", "reset_before", "reset_after", "truncated")
-    else:
-        assert kind in ("status", "html", "error")
-
-    assert (tries, tries - 1) == (len(fake.requests), len(pauses))
-
-
-@pytest.mark.parametrize("status", [429, 503])
-def test_retry__busy_and_then_not(fake, http, pauses, status):
-    """What comes after TikTok was busy is the answer."""
-    fake.fail("client_token", "status", status=status, times=2)
-
-    ask(http, HARMLESS)
-
-    assert [status, status, 200] == [record.status for record in fake.requests]
-
-
-@pytest.mark.parametrize("status", [408, 500, 502, 504])
-def test_retry__not_for_other_statuses(fake, http, pauses, status):
-    """Other statuses leave open what TikTok did, so nothing is sent again."""
-    fake.fail("client_token", "status", status=status, times=None)
-
-    assert status == ask(http, HARMLESS).status_code
-    assert ([status], []) == ([record.status for record in fake.requests], pauses)
-
-
-def test_retry__backs_off(fake, http, pauses):
-    """Without a Retry-After the pauses grow, and are spread."""
-    fake.fail("client_token", "refuse", times=None)
-
-    for _ in range(20):
-        with pytest.raises(NoReply):
-            ask(http, HARMLESS)
-
-    assert all(0.5 <= pause <= 0.75 for pause in pauses[::2])
-    assert all(1.0 <= pause <= 1.5 for pause in pauses[1::2])
-    assert len(set(pauses)) > 20
-
-
-@pytest.mark.parametrize(
-    ("said", "pause"),
-    [("2", 2), ("2.5", 2.5), ("29", 29), ("30", 30), ("31", 30), ("86400", 30), ("inf", 30), ("1e999", 30)],
-)
-def test_retry_after__seconds(fake, http, pauses, said, pause):
-    """What Retry-After says is obeyed, up to half a minute."""
-    fake.fail("client_token", "status", status=429, retry_after=said)
-
-    ask(http, HARMLESS)
-
-    assert [pause] == pauses
-
-
-@pytest.mark.parametrize(("ahead", "pause"), [(10, 10), (30, 30), (31, 30), (86400, 30)])
-def test_retry_after__date(fake, http, pauses, clock, ahead, pause):
-    """An HTTP date is obeyed like a number of seconds."""
-    fake.fail("client_token", "status", retry_after=email.utils.formatdate(clock.now + ahead, usegmt=True))
-
-    ask(http, HARMLESS)
-
-    assert [pause] == pauses
-
-
-@pytest.mark.parametrize(
-    "said",
-    ["", "0", "-1", "nan", "-inf", "soon", "Wed, 99 Foo 99999 99:99:99 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "\xff"],
-)
-def test_retry_after__of_no_use(fake, http, pauses, said):
-    """A Retry-After that says nothing of use leaves the usual pause."""
-    fake.fail("client_token", "status", retry_after=said)
-
-    ask(http, HARMLESS)
-
-    (pause,) = pauses
-    assert 0.5 <= pause <= 0.75

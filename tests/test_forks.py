@@ -526,7 +526,13 @@ def gunicorn(directory, facts):
     """Run the application; yield its address."""
     import json
 
-    options = ["--preload", "--workers=4", "--bind=127.0.0.1:0", "--worker-tmp-dir=/tmp", "--no-control-socket"]
+    options = [
+        "--preload",
+        "--workers=4",
+        "--bind=127.0.0.1:0",
+        "--worker-tmp-dir=/tmp",
+        "--no-control-socket",
+    ]
     server = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", *options, "test_forks_app:app"],
         cwd=directory,

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from requests.auth import HTTPBasicAuth
+
 from tiktok_oauth_session import LOGIN_KIT_V1, TokenError
 
 DESKTOP = "http://127.0.0.1:3455/callback/"
@@ -23,29 +24,41 @@ V1_HEADERS = V2_HEADERS - {"Content-Type"}
 
 
 def code_of(callback):
+    """The code of a callback."""
     return dict(parse_qsl(urlsplit(callback).query))["code"]
 
 
 def sent(record):
     """Everything of a request that TikTok sees, parameters as they were placed."""
-    return record.method, record.url.partition("?")[0], record.query, record.form, record.json, set(record.headers)
+    return (
+        record.method,
+        record.url.partition("?")[0],
+        record.query,
+        record.form,
+        record.json,
+        set(record.headers),
+    )
 
 
 def v2(url, form):
+    """A request as v2 documents it."""
     return "POST", url, {}, form, None, V2_HEADERS
 
 
 def v1(url, query):
+    """A request as v1 documents it."""
     return "POST", url, query, {}, None, V1_HEADERS
 
 
 def v2_code(fake, **more):
+    """The exchange of a code on v2."""
     credentials = {"client_key": fake.client_key, "client_secret": fake.client_secret}
     form = {**credentials, "grant_type": "authorization_code", **more}
     return v2("https://open.tiktokapis.com/v2/oauth/token/", form)
 
 
 def v2_refresh(fake, refresh_token):
+    """A refresh on v2."""
     form = {
         "client_key": fake.client_key,
         "client_secret": fake.client_secret,
@@ -56,6 +69,7 @@ def v2_refresh(fake, refresh_token):
 
 
 def v1_refresh(fake, refresh_token):
+    """A refresh on v1."""
     query = {
         "client_key": fake.client_key,
         "grant_type": "refresh_token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tiktok_oauth_session.hints import hint_for
 
 
@@ -61,7 +62,8 @@ def test_hint__not_misleading(error, description, misleading):
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(429, "Try again later."), (502, "Try again later."), (200, ""), (400, ""), (None, "")]
+    ("status", "expected"),
+    [(429, "Try again later."), (502, "Try again later."), (200, ""), (400, ""), (None, "")],
 )
 def test_hint__by_status(status, expected):
     """Where TikTok's words say nothing, the HTTP status may."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import ast
 import os
 import re
-import statistics
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
 import tiktok_oauth_session
 
 PACKAGE = Path(tiktok_oauth_session.__file__).parent
 OPTIONAL = ("sqlalchemy", "redis", "cryptography", "segno", "rich", "flask", "django", "filelock", "sqlite3")
-ROUNDS = 9
+ROUNDS = 5
+MOST_ROUNDS = 25
 
 #: design.md, section 2.
 PUBLIC = """
@@ -31,7 +32,7 @@ PUBLIC = """
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
-    """Runs a line in a new Python that finds the package where this one found it, with compiled modules at hand."""
+    """Runs a line in a new Python that finds the package where this one did, compiled."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment["PYTHONPATH"] = str(PACKAGE.parent)
     environment["PYTHONPYCACHEPREFIX"] = str(tmp_path_factory.mktemp("pycache"))
@@ -56,14 +57,17 @@ def test_import__cost(python):
     for line in (theirs, ours):
         python(line)  # so that every module is compiled
 
-    # Interleaved, so that whatever else the machine does slows down both.
-    pairs = [(float(python(theirs)), float(python(ours))) for _ in range(ROUNDS)]
+    # Interleaved, so that whatever else the machine does slows down both. Noise only ever adds, so the
+    # minima come down to what each import costs: more rounds where the first ones were disturbed.
+    measured_s = {theirs: [], ours: []}
+    for rounds in range(1, MOST_ROUNDS + 1):
+        for line, seconds in measured_s.items():
+            seconds.append(float(python(line)))
+        ratio = min(measured_s[ours]) / min(measured_s[theirs])
+        if rounds >= ROUNDS and ratio <= 1.1:
+            break
 
-    ratios = [
-        min(our for _, our in pairs) / min(their for their, _ in pairs),
-        statistics.median(our / their for their, our in pairs),
-    ]
-    assert min(ratios) <= 1.1
+    assert ratio <= 1.1
 
 
 def test_import__nothing_optional(python):
@@ -160,7 +164,7 @@ def _imports_of(module):
             package, _, below = target.partition(".")
             if package == "tiktok_oauth_session":
                 found.add(below if below in MODULES else below.rpartition(".")[0])
-    return found - {module}
+    return (found & MODULES.keys()) - {module}
 
 
 IMPORTS = {module: _imports_of(module) for module in MODULES}
@@ -185,6 +189,7 @@ def test_direction__is_read():
 
 def test_direction__no_circles():
     """No module imports, by whatever way round, a module that imports it."""
+
     def reached(module, seen=frozenset()):
         for target in IMPORTS[module] - seen:
             seen |= {target} | reached(target, seen | {target})

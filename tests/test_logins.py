@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 from oauthlib.oauth2 import InsecureTransportError, MismatchingStateError
+
 from tiktok_oauth_session import LOGIN_KIT_V1, AuthorizationError, TokenError
 from tiktok_oauth_session.errors import StateMismatch
 
@@ -14,10 +15,12 @@ DESKTOP = "http://127.0.0.1:3455/callback/"
 
 
 def query_of(url):
+    """The parameters of a URL."""
     return dict(parse_qsl(urlsplit(url).query))
 
 
 def forms(fake):
+    """What the token endpoint was sent."""
     return [record.form for record in fake.requests_to("token")]
 
 
@@ -47,7 +50,7 @@ def test_state__long_and_never_the_same(make_session):
 @pytest.mark.parametrize("own", [True, False], ids=["own state", "random state"])
 @pytest.mark.parametrize("forged", ["state=forged", "state=", ""])
 def test_state__forged(fake, make_session, own, forged):
-    """A callback with another state, or none, is refused before anything is sent; the right one still works."""
+    """A callback with another state, or none, is refused and sends nothing; the right one still works."""
     session = make_session()
     url, state = session.authorization_url(state="fake-own-state" if own else None)
     callback = fake.authorize(url)
@@ -205,7 +208,7 @@ def test_code__percent_encoded_or_not(fake, make_session, spelling, options):
 def test_code__decoded_exactly_once(fake, make_session):
     """What is encoded twice stays wrong once: nothing is decoded until it happens to fit."""
     session = make_session()
-    url, state = session.authorization_url()
+    _, state = session.authorization_url()
     twice = quote(quote("fake*code!", safe=""), safe="")
 
     with pytest.raises(TokenError):
@@ -220,7 +223,9 @@ def test_code__of_a_callback_decoded_exactly_once(fake, make_session):
     _, state = session.authorization_url()
 
     with pytest.raises(TokenError):
-        session.fetch_token(authorization_response=f"https://app.example/callback/?code=a%252Ab%2Ac&state={state}")
+        session.fetch_token(
+            authorization_response=f"https://app.example/callback/?code=a%252Ab%2Ac&state={state}"
+        )
 
     assert ["a%2Ab*c"] == [form["code"] for form in forms(fake)]
 
@@ -250,7 +255,9 @@ def test_code__sent_again_when_nothing_left(fake, make_session, pauses):
     assert 2 == len(pauses)
 
 
-@pytest.mark.parametrize("callback", ["https://app.example/callback/?state={}", "https://app.example/callback/?code=&state={}"])
+@pytest.mark.parametrize(
+    "callback", ["https://app.example/callback/?state={}", "https://app.example/callback/?code=&state={}"]
+)
 def test_code__missing(fake, make_session, callback):
     """A callback without a code is an AuthorizationError, and nothing is sent."""
     session = make_session()
@@ -272,7 +279,7 @@ def test_code__neither_code_nor_callback(make_session):
 def test_callback__over_plain_http(fake, make_session):
     """A callback over plain http from another machine is refused; one on a loopback address is not."""
     session = make_session()
-    url, state = session.authorization_url()
+    _, state = session.authorization_url()
 
     with pytest.raises(InsecureTransportError):
         session.fetch_token(authorization_response=f"http://app.example/callback/?code=fake&state={state}")

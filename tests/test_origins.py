@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 from oauthlib.oauth2 import InsecureTransportError
+
 from tiktok_oauth_session.origins import is_loopback, is_one_of, require_secure
 
 
@@ -36,7 +37,9 @@ def test_is_loopback(url, expected):
     assert expected is is_loopback(url)
 
 
-@pytest.mark.parametrize("url", ["https://a.example/", "HTTPS://a.example/", "http://127.0.0.1/", "http://[::1]:1/"])
+@pytest.mark.parametrize(
+    "url", ["https://a.example/", "HTTPS://a.example/", "http://127.0.0.1/", "http://[::1]:1/"]
+)
 def test_require_secure__fine(url):
     """https, and plain http on this machine, pass."""
     assert require_secure(url) is None
@@ -105,8 +108,12 @@ class Nowhere(requests.adapters.HTTPAdapter):
         raise requests.ConnectionError(self.poolmanager.connection_from_url(request.url).host)
 
 
-@pytest.mark.parametrize("url", ["https://evil.example{}@api.example/", "https://api.example{}.evil.example/"])
-@pytest.mark.parametrize("character", [chr(code) for code in range(33)] + list("\\/?#@:;%[]\"'<>^`{|}\x7f\u3002\uff0e"))
+@pytest.mark.parametrize(
+    "url", ["https://evil.example{}@api.example/", "https://api.example{}.evil.example/"]
+)
+@pytest.mark.parametrize(
+    "character", [chr(code) for code in range(33)] + list("\\/?#@:;%[]\"'<>^`{|}\x7f\u3002\uff0e")
+)
 def test_is_one_of__where_requests_goes(url, character):
     """Whatever stands in a URL, the token goes to a host exactly if requests connects to it."""
     session, crooked = requests.Session(), url.format(character)

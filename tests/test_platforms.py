@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, Platform
 
 
@@ -84,7 +85,9 @@ def test_at__keeps_the_dialect():
 
 def test_at__endpoints_that_are_not_there():
     """What a surface does not have, it does not have elsewhere either."""
-    bare = Platform(name="fake", authorization_endpoint="https://a.example/a", token_endpoint="https://a.example/t")
+    bare = Platform(
+        name="fake", authorization_endpoint="https://a.example/a", token_endpoint="https://a.example/t"
+    )
 
     moved = bare.at("https://b.example")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+
 from tiktok_oauth_session.redaction import redact, redact_query, secrets_in, silence_urllib3
 
 

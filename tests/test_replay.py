@@ -6,6 +6,7 @@ import io
 import os
 
 import pytest
+
 from tiktok_oauth_session.replay import rewinder
 
 
@@ -67,7 +68,7 @@ def test_rewind__pipe():
     """A pipe cannot be sent again."""
     reading, writing = os.pipe()
     os.close(writing)
-    with open(reading, "rb", buffering=0) as pipe:
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
         assert not rewinder(pipe, None)()
 
 

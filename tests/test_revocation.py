@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from requests.auth import HTTPBasicAuth
+
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
@@ -186,7 +187,9 @@ def test_revoke_token__v2(requests_mock, body, whole):
     revoke_token(token, client_key="fake-key", client_secret="fake-secret")
 
     (request,) = requests_mock.request_history
-    assert "client_key=fake-key&client_secret=fake-secret&token=act.fake" == "&".join(sorted(request.text.split("&")))
+    assert "client_key=fake-key&client_secret=fake-secret&token=act.fake" == "&".join(
+        sorted(request.text.split("&"))
+    )
     assert ("POST", REVOKE) == (request.method, request.url)
     assert "Authorization" not in request.headers
 
@@ -227,7 +230,12 @@ def test_revoke_token__something_missing(requests_mock, platform, options, missi
     ("platform", "url", "reply", "expected"),
     [
         (LOGIN_KIT, REVOKE, {"json": MALFORMED}, ("invalid_request", MALFORMED["log_id"], 200)),
-        (LOGIN_KIT, REVOKE, {"json": MALFORMED, "status_code": 400}, ("invalid_request", MALFORMED["log_id"], 400)),
+        (
+            LOGIN_KIT,
+            REVOKE,
+            {"json": MALFORMED, "status_code": 400},
+            ("invalid_request", MALFORMED["log_id"], 400),
+        ),
         (LOGIN_KIT, REVOKE, {"text": "<html>", "status_code": 502}, ("invalid_response", None, 502)),
         (LOGIN_KIT, REVOKE, {"text": "", "status_code": 500}, ("invalid_response", None, 500)),
         (LOGIN_KIT, REVOKE, {"text": "null"}, ("invalid_response", None, 200)),
@@ -245,7 +253,11 @@ def test_revoke_token__refused(requests_mock, platform, url, reply, expected):
 
     with pytest.raises(RevocationError) as caught:
         revoke_token(
-            "act.fake", client_key="fake-key", client_secret="fake-secret", open_id="fake-id", platform=platform
+            "act.fake",
+            client_key="fake-key",
+            client_secret="fake-secret",
+            open_id="fake-id",
+            platform=platform,
         )
 
     assert expected == (caught.value.error, caught.value.log_id, caught.value.status_code)

@@ -11,6 +11,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 import requests
 from requests_oauthlib import OAuth2Session
+
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
@@ -72,7 +73,13 @@ class Watch(logging.Handler):
         """The texts that hold a secret, as it is or as a URL spells it."""
         found = set()
         for secret in secrets:
-            spellings = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1]}
+            spellings = {
+                secret,
+                quote(secret),
+                quote(secret, safe=""),
+                quote_plus(secret),
+                repr(secret)[1:-1],
+            }
             found |= {text for text in self.texts if any(each in text for each in spellings)}
         return sorted(found)
 
@@ -110,7 +117,11 @@ class Stage:
         options = {"client_secret": self.fake.client_secret, "token_timeout": (1, 0.1), **options}
         redirect_uri = "https://app.example/callback/" if self.v1 else DESKTOP
         session = TikTokOAuth2Session(
-            self.fake.client_key, platform=self.platform, redirect_uri=redirect_uri, scope=["user.info.basic"], **options
+            self.fake.client_key,
+            platform=self.platform,
+            redirect_uri=redirect_uri,
+            scope=["user.info.basic"],
+            **options,
         )
         if not self.server:
             session.mount("https://", self.fake.adapter())
@@ -142,12 +153,15 @@ class Stage:
             except (ValueError, RecursionError):
                 continue
             fields = {**reply, **(reply.get("data") or {})} if isinstance(reply, dict) else {}
-            found |= {fields[name] for name in SECRET_NAMES if isinstance(fields.get(name), str) and fields[name]}
+            found |= {
+                fields[name] for name in SECRET_NAMES if isinstance(fields.get(name), str) and fields[name]
+            }
         return found
 
 
 @pytest.fixture(params=["v2", "v1"])
 def platform(request):
+    """Both surfaces."""
     return {"v2": LOGIN_KIT, "v1": LOGIN_KIT_V1}[request.param]
 
 
@@ -207,7 +221,9 @@ def test_secrecy__refused_logins(watch, stage):
         stage.extra |= {code, "fake-code-of-an-attacker"}
         watch.run(session.fetch_token, authorization_response=callback.replace(state, "forged"))
         watch.run(session.fetch_token, code=code)
-        watch.run(session.fetch_token, authorization_response=f"http://app.example/?code={code}&state={state}")
+        watch.run(
+            session.fetch_token, authorization_response=f"http://app.example/?code={code}&state={state}"
+        )
         watch.run(session.fetch_token, code="fake-code-of-an-attacker", state=state, expect=TokenError)
         watch.run(session.authorization_url, client_secret=stage.fake.client_secret)
 
@@ -307,7 +323,9 @@ def test_secrecy__token_not_saved(watch, stage):
         errors = [watch.run(session.refresh_token, expect=TokenNotSaved)]
         url, _ = session.authorization_url()
         errors.append(
-            watch.run(session.fetch_token, authorization_response=stage.fake.authorize(url), expect=TokenNotSaved)
+            watch.run(
+                session.fetch_token, authorization_response=stage.fake.authorize(url), expect=TokenNotSaved
+            )
         )
 
     assert all(error.token["access_token"] in stage.secrets() for error in errors)

@@ -9,6 +9,7 @@ import pickle
 import pytest
 from oauthlib.oauth2 import InsecureTransportError
 from requests_oauthlib import OAuth2Session
+
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TikTokOAuth2Session
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
@@ -127,7 +128,9 @@ def test_request__plain_http_on_this_machine(fake, make_session, issue, host):
     """A loopback address is asked over plain http, with the token where the platform was moved there."""
     platform = LOGIN_KIT.at(f"http://{host}")
 
-    response = make_session(token=issue(), platform=platform).get(f"http://{host}/v2/user/info/?fields=open_id")
+    response = make_session(token=issue(), platform=platform).get(
+        f"http://{host}/v2/user/info/?fields=open_id"
+    )
 
     assert 200 == response.status_code
     assert None not in bearers(fake)
@@ -180,7 +183,9 @@ def test_request__v1_token_in_query(fake, make_session, issue):
     token = issue()
     session = make_session(token=token, platform=LOGIN_KIT_V1)
 
-    response = session.get("https://open-api.tiktok.com/oauth/userinfo/", params={"open_id": token["open_id"]})
+    response = session.get(
+        "https://open-api.tiktok.com/oauth/userinfo/", params={"open_id": token["open_id"]}
+    )
 
     (record,) = fake.requests
     assert {"open_id": token["open_id"], "access_token": token["access_token"]} == record.query
@@ -192,7 +197,9 @@ def test_request__v1_redirect(fake, make_session, issue):
     """A redirect of the legacy API is not followed: the token in the query would go with it."""
     fake.fail("user_info", "redirect", location="https://evil.example/", status=307)
 
-    response = make_session(token=issue(), platform=LOGIN_KIT_V1).post(V1_USER_INFO, json={"fields": ["open_id"]})
+    response = make_session(token=issue(), platform=LOGIN_KIT_V1).post(
+        V1_USER_INFO, json={"fields": ["open_id"]}
+    )
 
     assert 307 == response.status_code
     assert 1 == len(fake.requests)
@@ -213,7 +220,7 @@ def test_request__protected_request_hook(fake, make_session, issue):
 
 
 BODIES = {
-    "none": lambda: {},
+    "none": dict,
     "bytes": lambda: {"data": b'{"max_count": 1}', "headers": JSON_HEADERS},
     "text": lambda: {"data": '{"max_count": 1}', "headers": JSON_HEADERS},
     "mapping": lambda: {"data": {"max_count": "1"}},
@@ -259,7 +266,7 @@ def test_replay__file_from_where_it_stood(fake, make_session, issue):
 
 
 def test_replay__generator(fake, make_session, issue):
-    """A body that cannot be read again is not replayed; the caller gets the 401, the next call a new token."""
+    """A body that cannot be read again is not replayed: this call gets the 401, the next a new token."""
     session = make_session(token=issue())
     fake.advance(7200)
 
@@ -290,7 +297,9 @@ def test_replay__v1(fake, make_session, issue):
 
     assert session.open_id == response.json()["data"]["user"]["open_id"]
     assert ["user_info", "refresh", "user_info"] == [record.endpoint for record in fake.requests]
-    assert [False, True] == [r.json["access_token"] == session.token["access_token"] for r in fake.requests[::2]]
+    assert [False, True] == [
+        r.json["access_token"] == session.token["access_token"] for r in fake.requests[::2]
+    ]
 
 
 @pytest.mark.parametrize(

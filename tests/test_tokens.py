@@ -7,6 +7,7 @@ import json
 import pickle
 
 import pytest
+
 from tiktok_oauth_session import AccountKey, TikTokToken
 from tiktok_oauth_session.tokens import Freshness, split_scopes
 
@@ -42,8 +43,14 @@ FRESH, ADVISORY, MANDATORY, EXPIRED = Freshness
         *[(600, left, urgency) for left, urgency in ((76, FRESH), (75, ADVISORY), (74, ADVISORY))],
         *[(600, left, urgency) for left, urgency in ((11, ADVISORY), (10, MANDATORY), (9, MANDATORY))],
         # 1 minute.
-        *[(60, left, urgency) for left, urgency in ((60, FRESH), (8.5, FRESH), (7.5, ADVISORY), (6.5, ADVISORY))],
-        *[(60, left, urgency) for left, urgency in ((2, ADVISORY), (1, MANDATORY), (0, EXPIRED), (-1, EXPIRED))],
+        *[
+            (60, left, urgency)
+            for left, urgency in ((60, FRESH), (8.5, FRESH), (7.5, ADVISORY), (6.5, ADVISORY))
+        ],
+        *[
+            (60, left, urgency)
+            for left, urgency in ((2, ADVISORY), (1, MANDATORY), (0, EXPIRED), (-1, EXPIRED))
+        ],
         # Born dead.
         *[(0, left, urgency) for left, urgency in ((1, FRESH), (0, EXPIRED), (-1, EXPIRED))],
         (-5, -5, EXPIRED),
@@ -68,7 +75,7 @@ def test_freshness__lifetime_unknown(left, expected):
 @pytest.mark.parametrize(("refresh_token", "expected"), [("rft.fake", EXPIRED), (None, FRESH), ("", FRESH)])
 @pytest.mark.parametrize("lifetime", [{}, {"expires_in": 7200}])
 def test_freshness__expiry_unknown(refresh_token, expected, lifetime):
-    """Without an expiry, a token that can be refreshed counts as expired; one that cannot is used until refused."""
+    """Without an expiry, a token that can be refreshed counts as expired, and one that cannot as fresh."""
     token = TikTokToken(access_token="act.fake", refresh_token=refresh_token, **lifetime)
 
     assert expected is token.freshness(NOW)
@@ -117,7 +124,21 @@ def test_lifetime__however_written(written, expected):
 @pytest.mark.parametrize("name", ["expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at"])
 @pytest.mark.parametrize(
     "written",
-    [None, "", "soon", "2027-01-15T08:00:00Z", True, False, [], {}, float("nan"), float("inf"), "nan", "1e999", 10**400],
+    [
+        None,
+        "",
+        "soon",
+        "2027-01-15T08:00:00Z",
+        True,
+        False,
+        [],
+        {},
+        float("nan"),
+        float("inf"),
+        "nan",
+        "1e999",
+        10**400,
+    ],
 )
 def test_lifetime__unparseable(name, written):
     """What is no finite number of seconds is left out: never an error, never a guess."""
@@ -190,7 +211,7 @@ def test_from_reply__new_refresh_token_of_unknown_lifetime():
 
 
 def test_from_reply__new_access_token_of_unknown_lifetime():
-    """A new access token does not inherit the expiry of the old one, so it is never believed to be alive too long."""
+    """A new access token does not inherit the expiry of the old one: nobody knows its own."""
     token = TikTokToken.from_reply({"access_token": "act.fake-new"}, requested_at=NOW, previous=TOKEN)
 
     assert {"expires_in", "expires_at"}.isdisjoint(token)
@@ -248,7 +269,11 @@ def test_token__shows_no_secret():
     assert f"expires_at={NOW + 7200}" in shown
 
 
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda token: pickle.loads(pickle.dumps(token))])
+def _pickled(token):
+    return pickle.loads(pickle.dumps(token))  # noqa: S301 - our own pickle
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, _pickled])
 def test_token__copied_and_pickled(duplicate):
     """A token travels as what it is."""
     twin = duplicate(TikTokToken(TOKEN))

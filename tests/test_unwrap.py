@@ -6,6 +6,7 @@ import json
 
 import pytest
 import requests
+
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, APIError, unwrap
 from tiktok_oauth_session.replies import says_token_is_dead
 
@@ -46,9 +47,11 @@ def test_unwrap__data(body, expected):
     assert (body["data"] if expected is None else expected) == unwrap(reply(body))
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=utf-8", "text/plain", None])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json; charset=utf-8", "text/plain", None]
+)
 def test_unwrap__text_is_utf_8(content_type):
-    """JSON is UTF-8 (RFC 8259 section 8.1), whatever the header says or leaves out: names keep their letters."""
+    """JSON is UTF-8 (RFC 8259 section 8.1), whatever the header leaves out: names keep their letters."""
     body = '{"data": {"display_name": "Zoë 🎵"}, "error": {"code": "ok"}}'.encode()
 
     assert {"display_name": "Zoë 🎵"} == unwrap(reply(body, content_type=content_type))
@@ -83,7 +86,7 @@ def test_unwrap__text_is_utf_8(content_type):
     ],
 )
 def test_unwrap__error(code, status, spelling, form):
-    """Each documented error is told with its evidence, in an envelope or bare, whatever the HTTP status says."""
+    """Each documented error is told with its evidence, in an envelope or bare, whatever the status says."""
     error = {"code": code, "message": "fake words", spelling: "20220829194722"}
     body = {"bare": error, "with data": {"data": {}, "error": error}, "without data": {"error": error}}[form]
 
@@ -120,7 +123,12 @@ def test_unwrap__error(code, status, spelling, form):
             None,
         ),
         (
-            {"code": 40105, "message": "Access token is incorrect or has been revoked.", "request_id": "1", "data": {}},
+            {
+                "code": 40105,
+                "message": "Access token is incorrect or has been revoked.",
+                "request_id": "1",
+                "data": {},
+            },
             "40105",
             40105,
             "Access token is incorrect or has been revoked.",
@@ -133,7 +141,13 @@ def test_unwrap__error(code, status, spelling, form):
             "expired",
             "1",
         ),
-        ({"code": 36009014, "data": None, "message": "invalid", "request_id": "1"}, "36009014", 36009014, "invalid", "1"),
+        (
+            {"code": 36009014, "data": None, "message": "invalid", "request_id": "1"},
+            "36009014",
+            36009014,
+            "invalid",
+            "1",
+        ),
     ],
     ids=["v1 api", "v1 oauth", "business", "business without data", "shop"],
 )

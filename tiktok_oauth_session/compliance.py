@@ -196,7 +196,7 @@ class TikTokClient(WebApplicationClient):
         require_secure(revocation_url)
         names = self.platform.revocation_parameters
         known = {"client_id": self.client_id, "token": token, **kwargs}
-        missing = [name for name in names or () if not known.get(name)]
+        missing = [_spoken(name) for name in names or () if not known.get(name)]
         if missing:
             raise RevocationError(f"{self.platform.name} needs {' and '.join(missing)} to revoke a token.")
         return revocation_url, dict(TOKEN_HEADERS), _written(names, known)
@@ -306,6 +306,11 @@ def decode_code(code: str) -> str:
     Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
     """
     return unquote(code)
+
+
+def _spoken(name: str) -> str:
+    """Return what users of TikTok call a parameter."""
+    return "client_key" if name == "client_id" else name
 
 
 def _written(names: Parameters, fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -96,11 +96,18 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         rewind = rewinder(data, files)
         send = functools.partial(self._send_with, method, url, data, headers, files, kwargs)
         response = send(token)
-        if says_token_is_dead(self.platform, response):
+        if says_token_is_dead(self.platform, response) and self._carried(token, response):
             newer = self._renewed(token, secret)
             if rewind():
                 response = send(newer)
         return response
+
+    def _carried(self, token: TikTokToken, response: requests.Response) -> bool:
+        """Tell whether it was our token that was refused: the caller's own `auth=` replaces it."""
+        if self.platform.access_token_placement == "parameter":
+            return True
+        shown = response.request.headers.get(self.platform.access_token_header, "")
+        return bool(shown) and shown.endswith(token.access_token or "")
 
     def _may_see_token(self, url: str) -> bool:
         hosts = (*self.platform.api_hosts, *self.api_hosts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import importlib
 import ipaddress
 import json
@@ -65,6 +65,7 @@ class TestRedisStore(TokenStoreConformance):
 
 @pytest.fixture
 def store(redis_client):
+    """Return an empty store."""
     return RedisStore(redis_client)
 
 
@@ -108,11 +109,11 @@ def certificate(directory):
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, directory.name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = dt.datetime.now(dt.timezone.utc)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
         )
@@ -196,7 +197,7 @@ def test_prefix__keeps_stores_apart(redis_client):
     assert held
     assert [token(0), None, token(2)] == [store.load(KEY) for store in stores]
     assert [[KEY], [], [KEY]] == [list(store.keys()) for store in stores]
-    assert {b"app", b"oth"} == {name[:3] for name in redis_client.keys()}
+    assert {b"app", b"oth"} == {name[:3] for name in redis_client.scan_iter()}
 
 
 def test_keys__of_one_app(store):
@@ -371,7 +372,7 @@ def test_save__not_json(store):
     store.save(KEY, token())
 
     with pytest.raises(StoreError, match="not JSON"):
-        store.save(KEY, TikTokToken(token(2), when=datetime.date(2026, 1, 1)))
+        store.save(KEY, TikTokToken(token(2), when=dt.date(2026, 1, 1)))
     assert token() == store.load(KEY)
 
 
@@ -430,6 +431,7 @@ def lossy_store(redis_server, redis_client, monkeypatch):
         host="127.0.0.1",
         port=redis_server.port,
         retry=Retry(NoBackoff(), 1),
+        retry_on_error=[redis.ConnectionError],
         socket_timeout=PATIENCE_S,
     )
     with redis.Redis(connection_pool=pool) as client:

@@ -9,6 +9,8 @@ from typing import Any
 import requests
 from oauthlib.oauth2 import OAuth2Error
 from requests_oauthlib import OAuth2Session
+from typing_extensions import assert_type  # in typing from Python 3.11 on
+
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
@@ -31,10 +33,10 @@ from tiktok_oauth_session import (
     tiktok_compliance_fix,
     unwrap,
 )
-from typing_extensions import assert_type  # in typing from Python 3.11 on
 
 
 def updater(token: TikTokToken) -> None:
+    """What a token_updater looks like."""
     assert_type(token.refresh_token, str | None)
 
 
@@ -63,7 +65,9 @@ http: requests.Session = session
 
 assert_type(session.authorization_url(), tuple[str, str])
 assert_type(session.authorization_url(state="fake-state", disable_auto_auth=1), tuple[str, str])
-assert_type(session.fetch_token(authorization_response="https://app.example/callback/?code=fake"), TikTokToken)
+assert_type(
+    session.fetch_token(authorization_response="https://app.example/callback/?code=fake"), TikTokToken
+)
 assert_type(session.fetch_token(code="fake-code", state="fake-state", code_verifier="fake"), TikTokToken)
 assert_type(session.fetch_token(code="fake-code", state=False), TikTokToken)
 assert_type(session.fetch_client_token(), TikTokToken)
@@ -79,7 +83,9 @@ session.revoke_token()
 
 response = session.get("https://open.tiktokapis.com/v2/user/info/", params={"fields": "open_id"}, timeout=5)
 assert_type(response, requests.Response)
-assert_type(session.post("https://open.tiktokapis.com/v2/video/list/", json={"max_count": 1}), requests.Response)
+assert_type(
+    session.post("https://open.tiktokapis.com/v2/video/list/", json={"max_count": 1}), requests.Response
+)
 assert_type(session.request("GET", "https://a.example/", withhold_token=True), requests.Response)
 assert_type(unwrap(response), Any)
 
@@ -147,7 +153,7 @@ for store in stores:
 try:
     session.refresh_token()
 except ReauthorizationRequired as error:
-    assert_type(error.error, str | None)
+    assert_type(error.error, str)
 except TokenNotSaved as error:
     assert_type(error.token, TikTokToken | None)
 except (AuthorizationError, TokenError, RevocationError) as error:

@@ -1,0 +1,58 @@
+"""Those who share a database, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+
+import sqlalchemy
+from child_processes import hear, say
+
+from tiktok_oauth_session.stores.sql import SQLStore
+from tiktok_oauth_session.testing.conformance import KEY, token
+
+
+def hold(url):
+    """Hold the account's lock until the end."""
+    with SQLStore(sqlalchemy.create_engine(url)).lock(KEY):
+        say(ready=True)
+        signal.pause()
+
+
+def hold_and_fork(url):
+    """Hold the account's lock, and let a forked child try to take it, use the store, and leave the block."""
+    engine = sqlalchemy.create_engine(url)
+    store = SQLStore(engine)
+    store.save(KEY, token(1))
+    child = 0
+    with store.lock(KEY):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child:
+            os.waitpid(child, 0)
+            store.save(KEY, token(2), replacing=token(1).refresh_token)
+            say(loaded=generation(store))
+            hear()
+        else:
+            errors = []
+            sys.unraisablehook = lambda error: errors.append(str(error.exc_value))
+            with store.try_lock(KEY) as held:
+                loaded = generation(store)
+    if not child:
+        say(held=held, loaded=loaded, errors=errors)
+        os._exit(0)
+    with SQLStore(sqlalchemy.create_engine(url)).try_lock(KEY) as free:
+        say(free=free)
+    engine.dispose()
+
+
+def generation(store):
+    """Return which of the tests' tokens is stored."""
+    return next((n for n in (1, 2) if store.load(KEY) == token(n)), None)
+
+
+if __name__ == "__main__":
+    {each.__name__: each for each in (hold, hold_and_fork)}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,819 @@
+"""The store in a SQL database."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import logging
+import math
+import os
+import pickle
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sql_users
+import sqlalchemy
+from child_processes import ChildProcess
+from servers import PASSWORD, SQLite
+from sqlalchemy import event
+from sqlalchemy.pool import NullPool, StaticPool
+
+from tiktok_oauth_session import AccountKey, MemoryStore, StoreError, TikTokToken
+from tiktok_oauth_session.stores import StoreConflict, sql
+from tiktok_oauth_session.stores.sql import SQLStore
+from tiktok_oauth_session.stores.sql_table import OVERDUE
+from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
+
+THREADS = 64
+#: Seconds for what takes milliseconds.
+PATIENCE_S = 20.0
+IN_MEMORY = {"poolclass": StaticPool, "connect_args": {"check_same_thread": False}}
+POOL_OF_ONE = {"pool_size": 1, "max_overflow": 0}
+DAMAGED = ["", "{", "null", "[]", '"x"', '{"version": 1}', "[" * 100_000, '{"version":"1"}', "token"]
+
+
+class TestSQLStore(TokenStoreConformance):
+    """SQLStore keeps the promises of a store to those who have an engine each."""
+
+    @pytest.fixture
+    def store(self, database, engines):
+        """Return an empty store."""
+        self.make = lambda: SQLStore(engines(database))
+        store = self.make()
+        store.create_tables()
+        return store
+
+    def another(self, store):
+        """Return another handle, as another machine would have it."""
+        return self.make()
+
+
+class TestSQLStoreOnOneEngine(TokenStoreConformance):
+    """It keeps them to those who share an engine, in memory as well."""
+
+    @pytest.fixture(params=["postgresql", "mariadb", "sqlite", "memory"])
+    def store(self, request, tmp_path):
+        """Return an empty store."""
+        if request.param == "memory":
+            self.engine = sqlalchemy.create_engine("sqlite://", **IN_MEMORY)
+        elif request.param == "sqlite":
+            self.engine = SQLite(tmp_path / "tokens.db").engine()
+        else:
+            server = request.getfixturevalue(request.param)
+            server.clear()
+            self.engine = server.engine()
+        store = SQLStore(self.engine)
+        store.create_tables()
+        yield store
+        self.engine.dispose()
+
+    def another(self, store):
+        """Return another handle, as another part of the program would have it."""
+        return SQLStore(self.engine)
+
+
+@pytest.fixture
+def engine(database, engines):
+    """An engine for an empty database of each kind."""
+    return engines(database)
+
+
+@pytest.fixture
+def store(engine):
+    """An empty store in a database of each kind."""
+    store = SQLStore(engine)
+    store.create_tables()
+    return store
+
+
+def execute(engine, statement, **parameters):
+    """Do to the database what the store does not."""
+    with engine.begin() as connection:
+        result = connection.execute(sqlalchemy.text(statement), parameters)
+        return result.mappings().all() if result.returns_rows else []
+
+
+def everything(error):
+    """Return all that anybody could ever see of an error, and of those that are attached to it."""
+    seen, errors = [], [error]
+    while errors:
+        each = errors.pop()
+        seen += [str(each), repr(each), "".join(traceback.format_exception(each)), repr(vars(each))]
+        errors += [more for more in (each.__cause__, each.__context__) if more]
+    return "\n".join([*seen, repr(pickle.dumps(error))])
+
+
+def secrets_in(text):
+    """Return the secrets of these tests that are in a text."""
+    return [secret for secret in ("act.example", "rft.example", PASSWORD) if secret in text]
+
+
+# --- rows -------------------------------------------------------------------------------------------
+
+
+def test_save__columns(store, engine):
+    """A row says whose token it is, when both of its parts expire, and how often it was written."""
+    began = time.time()
+    store.save(KEY, TikTokToken(token(), refresh_expires_at=2_100_000_000))
+    store.save(KEY, TikTokToken(token(2, expires_at=2_000_000_000.25), refresh_expires_at=2_100_000_000))
+    (row,) = execute(engine, "SELECT * FROM tiktok_tokens")
+
+    assert (row["client_key"], row["open_id"]) == KEY
+    assert (row["expires_at"], row["refresh_expires_at"]) == (2_000_000_000.25, 2_100_000_000)
+    assert row["version"] == 2
+    assert began <= row["updated_at"] <= time.time()
+    assert json.loads(row["document"])["version"] == 1
+    assert "rft.example" not in row["refresh_token_digest"]
+
+
+@pytest.mark.parametrize(
+    ("items", "expires_at", "refresh_expires_at"),
+    [
+        ({"refresh_token": "r"}, OVERDUE, None),
+        ({"refresh_token": "r", "refresh_expires_at": 7}, OVERDUE, 7),
+        ({"refresh_token": "", "refresh_expires_at": 7}, None, None),
+        ({"refresh_expires_at": 7, "expires_at": 5}, 5, None),
+    ],
+    ids=["refreshable", "refreshable, its end known", "not refreshable", "not refreshable, but it ends"],
+)
+def test_save__unknown_expiries(items, expires_at, refresh_expires_at):
+    """What nobody knows is null, but for a token that can be refreshed and so counts as expired."""
+    engine = sqlalchemy.create_engine("sqlite://", **IN_MEMORY)
+    store = SQLStore(engine)
+    store.create_tables()
+    store.save(KEY, TikTokToken(access_token="a", **items))
+    (row,) = execute(engine, "SELECT expires_at, refresh_expires_at FROM tiktok_tokens")
+    engine.dispose()
+
+    assert (expires_at, refresh_expires_at) == tuple(row.values())
+
+
+@pytest.mark.parametrize(
+    "open_id",
+    ["null\0character", "half a pair \ud83c", "back\\slash", "\\0000", "", "space", "space ", "space\u00a0", "é", "é"],
+)
+def test_save__hardest_keys(store, open_id):
+    """Not even what a database cannot hold in a text is special in a key."""
+    others = {"space", "space ", "Space", "e", "\0", "\\0000", "\\"} - {open_id}
+    for each in others:
+        store.save(AccountKey(f"key {each}", each), token(2))
+    key = AccountKey(f"key {open_id}", open_id)
+    store.save(key, token())
+
+    assert token() == store.load(key)
+    assert [key] == list(store.keys(key.client_key))
+    assert {key, *(AccountKey(f"key {each}", each) for each in others)} == set(store.keys())
+
+
+def test_save__not_json(store):
+    """A token that is not JSON is refused, and the one before stays."""
+    store.save(KEY, token())
+    with pytest.raises(StoreError, match="not JSON"):
+        store.save(KEY, TikTokToken(token(2), note={1, 2}))
+
+    assert token() == store.load(KEY)
+
+
+@pytest.mark.parametrize("document", DAMAGED, ids=range(len(DAMAGED)))
+def test_load__damaged(store, engine, document):
+    """A damaged row is an error at every look until the next login, and the others go on."""
+    store.save(KEY, token(expires_at=1000))
+    store.save(NEIGHBOUR, token(2, expires_at=2000))
+    execute(
+        engine, "UPDATE tiktok_tokens SET document = :d WHERE open_id = :o", d=document, o=KEY.open_id
+    )
+
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"{KEY.open_id} is damaged: a new login"):
+            store.load(KEY)
+    assert token(2, expires_at=2000) == store.load(NEIGHBOUR)
+    assert {KEY, NEIGHBOUR} == set(store.keys())
+    assert [KEY, NEIGHBOUR] == list(store.expiring(3000))
+
+    store.save(KEY, token(3))
+
+    assert token(3) == store.load(KEY)
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [({"version": 2}, "later version .* Update"), ({"open_id": "other"}, "token of another account")],
+    ids=["later version", "copied"],
+)
+def test_load__not_ours(store, engine, change, complaint):
+    """A row of a later version, or with somebody else's token in it, is an error that says so."""
+    store.save(KEY, token())
+    (row,) = execute(engine, "SELECT document FROM tiktok_tokens")
+    changed = json.dumps({**json.loads(row["document"]), **change})
+    execute(engine, "UPDATE tiktok_tokens SET document = :d", d=changed)
+
+    with pytest.raises(StoreError, match=complaint) as caught:
+        store.load(KEY)
+    assert KEY.open_id in str(caught.value)
+
+
+# --- the table --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use", ["load", "save", "delete", "keys", "expiring"])
+def test_table__missing(engine, use):
+    """Without a table, every error says how to make it."""
+    store = SQLStore(engine)
+    uses = {
+        "load": lambda: store.load(KEY),
+        "save": lambda: store.save(KEY, token()),
+        "delete": lambda: store.delete(KEY),
+        "keys": lambda: list(store.keys()),
+        "expiring": lambda: list(store.expiring(1)),
+    }
+
+    with pytest.raises(StoreError, match=r"no table tiktok_tokens: call SQLStore.create_tables\(\)"):
+        uses[use]()
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        ("account VARCHAR(64), document TEXT", "tiktok_tokens lacks client_key, open_id, expires_at, .* Migrate"),
+        (None, "tiktok_tokens requires tenant: .* Migrate"),
+    ],
+    ids=["older", "later"],
+)
+@pytest.mark.parametrize("use", ["save", "create_tables"])
+def test_table__of_another_version(engine, columns, complaint, use):
+    """A table of another version is an error that says what to do, and is left as it is."""
+    store = SQLStore(engine)
+    if columns:
+        execute(engine, f"CREATE TABLE tiktok_tokens ({columns})")
+    else:
+        later = sql.token_table(sqlalchemy.MetaData())
+        later.append_column(sqlalchemy.Column("tenant", sqlalchemy.Integer, nullable=False))
+        later.create(engine)
+
+    with pytest.raises(StoreError, match=complaint) as caught:
+        store.save(KEY, token()) if use == "save" else store.create_tables()
+    assert [] == secrets_in(everything(caught.value))
+    assert [] == execute(engine, "SELECT * FROM tiktok_tokens")
+
+
+def test_create_tables__again(store):
+    """Making tables that are there changes nothing."""
+    store.save(KEY, token())
+    store.create_tables()
+
+    assert token() == store.load(KEY)
+
+
+def test_create_tables__adds_what_was_cut_short(engine):
+    """A table whose indexes were never made gets them."""
+    table = sql.token_table(sqlalchemy.MetaData())
+    expected = {index.name for index in table.indexes}
+    table.indexes.clear()
+    table.create(engine)
+    SQLStore(engine).create_tables()
+
+    assert expected == {index["name"] for index in sqlalchemy.inspect(engine).get_indexes("tiktok_tokens")}
+
+
+def test_create_tables__at_the_same_time(database, engines):
+    """Many that make the tables at the same moment all find them made."""
+    stores = [SQLStore(engines(database)) for _ in range(8)]
+    barrier = threading.Barrier(len(stores))
+
+    def create(store):
+        barrier.wait()
+        store.create_tables()
+        store.save(KEY, token())
+
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(create, stores))
+
+    assert token() == stores[0].load(KEY)
+
+
+def test_metadata__for_migrations(engine):
+    """The metadata that a migration imports describes the table that the store uses."""
+    sql.metadata.create_all(engine)
+    store = SQLStore(engine)
+    store.save(KEY, token())
+    mine = sqlalchemy.MetaData()
+
+    assert token() == store.load(KEY)
+    assert store.table is store.metadata.tables["tiktok_tokens"]
+    assert sql.token_table(mine, "other") is mine.tables["other"]
+
+
+def test_table_name__two_stores(engine):
+    """Two tables hold two sets of tokens, and have two sets of locks."""
+    here, there = SQLStore(engine), SQLStore(engine, table_name='odd "name"; --')
+    for store in (here, there):
+        store.create_tables()
+    here.save(KEY, token())
+    with here.lock(KEY), ThreadPoolExecutor(1) as pool:
+        pool.submit(there.save, KEY, token(2)).result(PATIENCE_S)
+
+    assert token() == here.load(KEY)
+    assert token(2) == there.load(KEY)
+
+
+# --- listing ----------------------------------------------------------------------------------------
+
+
+def fill(engine, count, *, expires_at="n"):
+    """Put many rows into the table, without the store."""
+    numbers = {
+        "postgresql": f"SELECT generate_series(1, {count}) AS n",
+        "mysql": f"SELECT seq AS n FROM seq_1_to_{count}",
+        "sqlite": f"WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < {count}) SELECT n FROM t",
+    }[engine.dialect.name]
+    text = "CAST(n AS CHAR(20))" if engine.dialect.name == "mysql" else "CAST(n AS VARCHAR(20))"
+    joined = f"CONCAT('user-', {text})" if engine.dialect.name == "mysql" else f"'user-' || {text}"
+    # Not in the order of their expiries: 7919 is a prime.
+    account = f"CONCAT(n * 7919 % {count}, '-', n)" if engine.dialect.name == "mysql" else f"(n * 7919 % {count}) || '-' || n"
+    execute(
+        engine,
+        "INSERT INTO tiktok_tokens (account, client_key, open_id, document, expires_at, refresh_expires_at, "
+        f"version, updated_at) SELECT {account}, 'key', {joined}, '{{}}', {expires_at}, {expires_at} * 2, 1, 0 "
+        f"FROM ({numbers}) AS numbers",
+    )
+
+
+def statements_of(engine, use):
+    """Return the statements, with parameters, that a use of the store sends."""
+    sent = []
+
+    def record(connection, cursor, statement, parameters, context, executemany):  # noqa: PLR0917 - SQLAlchemy's
+        sent.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", record)
+    use()
+    event.remove(engine, "before_cursor_execute", record)
+    return sent
+
+
+def plan_of(engine, statement, parameters):
+    """Return how the database would go about a statement, as one text."""
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    with engine.begin() as connection:
+        rows = connection.exec_driver_sql(f"{explain} {statement}", parameters).all()
+    return "\n".join(" ".join(map(str, row)) for row in rows)
+
+
+def assert_plan_uses(index, plan):
+    """See that a plan finds rows, and their order, in an index."""
+    assert index in plan
+    assert not [word for word in ("Seq Scan", "Sort", "filesort", "TEMP B-TREE", "SCAN ", " ALL ") if word in plan]
+
+
+@pytest.mark.parametrize(
+    ("listing", "index"),
+    [("expiring", "ix_tiktok_tokens_expires_at"), ("refresh_expiring", "ix_tiktok_tokens_refresh_expires_at")],
+)
+def test_expiring__by_index(store, engine, listing, index):
+    """What expires next is looked up in an index, page after page."""
+    fill(engine, 20_000)
+    execute(engine, "ANALYZE TABLE tiktok_tokens" if engine.dialect.name == "mysql" else "ANALYZE")
+    listed = statements_of(
+        engine, lambda: list(itertools.islice(getattr(store, listing)(30_000), sql.PAGE_LENGTH + 1))
+    )
+    plans = [plan_of(engine, *each) for each in listed if "ORDER BY" in each[0]]
+
+    assert len(plans) == 2
+    for plan in plans:
+        assert_plan_uses(index, plan)
+
+
+def test_expiring__reads_no_more_than_is_asked_for(store, engine):
+    """Whoever takes the first few of many makes the database read one page."""
+    fill(engine, 5_000)
+    taken = []
+    sent = statements_of(engine, lambda: taken.extend(itertools.islice(store.expiring(math.inf), 10)))
+
+    assert [AccountKey("key", f"user-{n}") for n in range(1, 11)] == taken
+    assert len([statement for statement, _ in sent if "tiktok_tokens" in statement]) == 1
+
+
+def test_expiring__in_pages(store, monkeypatch):
+    """Every account comes once, soonest first, also where many expire at the same moment."""
+    monkeypatch.setattr(sql, "PAGE_LENGTH", 3)
+    model = MemoryStore()
+    moments = [None, 1000, 1000.1, 1000.1 + 1e-7, 1e9 / 3, 4_000_000_000]
+    for number, moment in enumerate(moments * 4):
+        each = TikTokToken(token(number, expires_at=moment))
+        if moment:
+            each["refresh_expires_at"] = moment * 2
+        for kept_in in (store, model):
+            kept_in.save(AccountKey("key", f"user-{number}"), each)
+    moment_of = {key: model.load(key).expires_at or -math.inf for key in model.keys()}  # noqa: SIM118 - a method
+
+    for before in (-math.inf, 0, 1000, 1000.05, 1000.2, 5e9, math.inf):
+        for listing in ("expiring", "refresh_expiring"):
+            expected = list(getattr(model, listing)(before))
+            listed = list(getattr(store, listing)(before))
+
+            assert collections.Counter(expected) == collections.Counter(listed)
+            assert [moment_of[key] for key in expected] == [moment_of[key] for key in listed]
+    assert set(model.keys()) == set(store.keys())
+    assert len(moments) * 4 == len(list(store.keys("key")))
+
+
+def test_expiring__keeps_no_connection(database, engines):
+    """Between two pages a listing keeps no connection from those who work on what it lists."""
+    store = SQLStore(engines(database, **POOL_OF_ONE))
+    store.create_tables()
+    store.save(KEY, token(expires_at=1000))
+    store.save(NEIGHBOUR, token(expires_at=2000))
+    done = []
+    for key in store.expiring(3000):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(store.save, key, token(5)).result(PATIENCE_S)
+        done.append(key)
+
+    assert [KEY, NEIGHBOUR] == done
+
+
+# --- locks ------------------------------------------------------------------------------------------
+
+
+def count_up(store, keys):
+    """Let 64 threads add one to each account's count in turn, under its lock."""
+    for key in keys:
+        store.save(key, TikTokToken(token(), count=0))
+
+    def add(number):
+        key = keys[number % len(keys)]
+        with store.lock(key):
+            now = store.load(key)
+            store.save(key, TikTokToken(now, count=now["count"] + 1), replacing=now.refresh_token)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(add, range(THREADS)))
+    return sum(store.load(key)["count"] for key in keys)
+
+
+@pytest.mark.parametrize("accounts", [1, 5, 64])
+def test_lock__pool_of_one(database, engines, accounts):
+    """A pool of one connection is enough for 64 threads, on one account and on many."""
+    store = SQLStore(engines(database, **POOL_OF_ONE, pool_timeout=PATIENCE_S))
+    store.create_tables()
+
+    assert THREADS == count_up(store, [AccountKey("key", f"user-{n}") for n in range(accounts)])
+
+
+def test_lock__waits_for_the_pool(database, engines):
+    """Whoever waits for a lock waits for the pool as well, for longer than the pool would let them."""
+    if isinstance(database, SQLite):
+        pytest.skip("a lock on a SQLite file keeps no connection")
+    store = SQLStore(engines(database, **POOL_OF_ONE, pool_timeout=0.05))
+    store.create_tables()
+    with ThreadPoolExecutor(1) as pool:
+        with store.lock(KEY):
+            waiting = pool.submit(store.save, NEIGHBOUR, token())
+            threading.Event().wait(0.3)
+
+            assert not waiting.done()
+        waiting.result(PATIENCE_S)
+
+    assert token() == store.load(NEIGHBOUR)
+
+
+def test_load__pool_exhausted(database, engines):
+    """Without a free connection the error says what the pool lacks."""
+    engine = engines(database, **POOL_OF_ONE, pool_timeout=0.05)
+    store = SQLStore(engine)
+    with engine.connect(), pytest.raises(StoreError, match="pool had no connection free .* engine of its own"):
+        store.load(KEY)
+
+
+def test_lock__two_accounts_on_one_connection(database, engines):
+    """A thread that holds two locks holds them on one connection, and frees each in its turn."""
+    store = SQLStore(engines(database, **POOL_OF_ONE))
+    store.create_tables()
+    other = SQLStore(engines(database))
+
+    def free():
+        with ThreadPoolExecutor(1) as pool:
+            return [pool.submit(is_free, other, key).result(PATIENCE_S) for key in (KEY, NEIGHBOUR)]
+
+    with store.lock(KEY):
+        with store.lock(NEIGHBOUR), store.lock(KEY):
+            store.save(KEY, token())
+            store.save(NEIGHBOUR, token(2))
+            both_held = free()
+        one_held = free()
+
+    assert [[False, False], [False, True], [True, True]] == [both_held, one_held, free()]
+
+
+def is_free(store, key):
+    """Tell whether somebody else could have an account's lock now."""
+    with store.try_lock(key) as held:
+        return held
+
+
+def test_lock__timeout(store, database, engines, monkeypatch):
+    """A lock that is not free in time is an error that says so, and leaves no lock and no timeout behind."""
+    monkeypatch.setattr(sql, "LOCK_TIMEOUT_S", 0.2)
+    other = SQLStore(engines(database))
+    with store.lock(KEY):
+        began = time.monotonic()
+        with pytest.raises(StoreError, match=f"lock of account {KEY.open_id} was not free"):
+            other.delete(KEY)
+        waited = time.monotonic() - began
+
+    assert 0.2 <= waited < PATIENCE_S
+    assert is_free(other, KEY)
+    assert is_free(store, KEY)
+
+
+@pytest.mark.parametrize("options", [{"isolation_level": "AUTOCOMMIT"}, {"poolclass": NullPool}], ids=["autocommit", "no pool"])
+def test_lock__any_engine(database, engines, monkeypatch, options):
+    """Locks and saves are the same on an engine that commits by itself, and on one without a pool."""
+    monkeypatch.setattr(sql, "LOCK_TIMEOUT_S", 0.2)
+    store, other = (SQLStore(engines(database, **options)) for _ in range(2))
+    store.create_tables()
+    with store.lock(KEY):
+        store.save(KEY, token())
+        store.save(KEY, token(2), replacing=token().refresh_token)
+        with pytest.raises(StoreError, match="was not free"):
+            other.delete(KEY)
+    with pytest.raises(StoreConflict):
+        other.save(KEY, token(3), replacing=token().refresh_token)
+
+    assert token(2) == other.load(KEY)
+    assert is_free(other, KEY)
+
+
+def test_lock__connection_cut(store, database, engines, caplog):
+    """Who loses the lock with its connection can still save, unless somebody else has saved meanwhile."""
+    if isinstance(database, SQLite):
+        pytest.skip("a lock on a SQLite file has no connection")
+    other = SQLStore(engines(database))
+    store.save(KEY, token())
+    with store.lock(KEY):
+        database.cut()
+        store.save(KEY, token(2), replacing=token().refresh_token)
+        seen = store.load(KEY)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(other.save, KEY, token(3), replacing=token(2).refresh_token).result(PATIENCE_S)
+        with pytest.raises(StoreConflict):
+            store.save(KEY, token(4), replacing=token(2).refresh_token)
+
+    assert token(2) == seen
+    assert token(3) == store.load(KEY)
+    assert "the lock was lost" in caplog.text
+    assert is_free(store, KEY)
+
+
+def test_pool__connections_cut(store, database):
+    """Connections that were cut while they lay in the pool are replaced without anybody noticing."""
+    if isinstance(database, SQLite):
+        pytest.skip("nobody can cut a connection to a SQLite file")
+    store.save(KEY, token())
+    for use in (lambda: store.load(KEY), lambda: store.save(KEY, token(2)), lambda: is_free(store, KEY)):
+        for (pid,) in database.ask(BACKENDS[database.package]):
+            database.ask(KILL[database.package].format(pid))
+        use()
+
+    assert token(2) == store.load(KEY)
+
+
+BACKENDS = {
+    "postgresql": "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'",
+    "mariadb-server": "SELECT id FROM information_schema.processlist WHERE user = 'tiktok' AND id <> CONNECTION_ID()",
+}
+KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mariadb-server": "KILL {}"}
+
+
+def test_lock__holder_killed(store, database):
+    """The lock of a process that is killed is free at once."""
+    with ChildProcess(sql_users.__file__, "hold", database.url) as holder:
+        holder.hear()
+        free_before = is_free(store, KEY)
+        killed = time.monotonic()
+        holder.kill()
+        with store.lock(KEY):
+            waited = time.monotonic() - killed
+
+    assert not free_before
+    assert waited < 1.0
+
+
+def test_fork__child_inherits_neither_lock_nor_connection(store, database):
+    """A child forked under the lock cannot take it, and its end neither frees it nor disturbs its parent."""
+    with ChildProcess(sql_users.__file__, "hold_and_fork", database.url) as process:
+        child, parent = process.hear(), process.hear()
+        free_under_the_lock = is_free(store, KEY)
+        process.say(go=True)
+        after = process.hear()
+
+    assert {"held": False, "loaded": 1, "errors": []} == child
+    assert {"loaded": 2} == parent
+    assert not free_under_the_lock
+    assert {"free": True} == after
+
+
+def test_mariadb__two_databases(mariadb, engines):
+    """Two apps with a database each on one server do not wait for each other's locks."""
+    mariadb.ask("CREATE DATABASE IF NOT EXISTS other")
+    here, there = SQLStore(engines(mariadb)), SQLStore(sqlalchemy.create_engine(mariadb.url[: -len("tiktok")] + "other"))
+    with here.lock(KEY), ThreadPoolExecutor(1) as pool:
+        free = pool.submit(is_free, there, KEY).result(PATIENCE_S)
+    there._database._engine.dispose()
+
+    assert free
+
+
+def test_mariadb__dialect_of_its_own(mariadb):
+    """The dialect that SQLAlchemy names after MariaDB is as good as that named after MySQL."""
+    mariadb.clear()
+    engine = sqlalchemy.create_engine(mariadb.url.replace("mysql", "mariadb", 1))
+    store = SQLStore(engine)
+    store.create_tables()
+    store.save(KEY, token())
+    with store.lock(KEY):
+        store.save(KEY, token(2), replacing=token().refresh_token)
+    listed = list(store.expiring(math.inf))
+    engine.dispose()
+
+    assert [KEY] == listed
+
+
+def test_sqlite__lock_files(tmp_path, engines):
+    """The lock files of a SQLite database are beside it, private, and found by whatever name it is opened."""
+    database = SQLite(tmp_path / "tokens.db")
+    (tmp_path / "link.db").symlink_to(database.path)
+    store = SQLStore(engines(database))
+    with store.lock(KEY), ThreadPoolExecutor(1) as pool:
+        free = pool.submit(is_free, SQLStore(engines(SQLite(tmp_path / "link.db"))), KEY).result(PATIENCE_S)
+    directory = tmp_path / "tokens.db.locks"
+    (file,) = directory.iterdir()
+
+    assert not free
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_sqlite__busy(tmp_path, engines):
+    """A SQLite file that somebody else is writing to is waited for."""
+    database = SQLite(tmp_path / "tokens.db")
+    store = SQLStore(engines(database, connect_args={"timeout": 0.05}))
+    store.create_tables()
+    tries = []
+
+    def let_go(connection, cursor, statement, parameters, context, executemany):  # noqa: PLR0917 - SQLAlchemy's
+        if statement.startswith("UPDATE"):
+            tries.append(statement)
+            if len(tries) == 2:
+                database.start()
+
+    event.listen(store._database._callers_engine, "before_cursor_execute", let_go)
+    database.stop()
+    store.save(KEY, token())
+
+    assert token() == store.load(KEY)
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize("replacing", [None, token().refresh_token])
+def test_save__answer_to_the_commit_lost(database, engines, monkeypatch, replacing):
+    """A save that was committed, and whose answer was lost with the connection, is no conflict."""
+    if isinstance(database, SQLite):
+        pytest.skip("nobody can cut a connection to a SQLite file")
+    engine = engines(database)
+    store = SQLStore(engine)
+    store.create_tables()
+    store.save(KEY, token())
+    commit, cuts = engine.dialect.do_commit, []
+
+    def commit_and_lose(connection):
+        commit(connection)
+        if not cuts and execute(database.engine(poolclass=NullPool), "SELECT version FROM tiktok_tokens") == [{"version": 2}]:
+            cuts.append(connection)
+            connection.close()
+            raise engine.dialect.dbapi.OperationalError(2013, "Lost connection")
+
+    monkeypatch.setattr(engine.dialect, "do_commit", commit_and_lose)
+    store.save(KEY, token(2), replacing=replacing)
+
+    assert len(cuts) == 1
+    assert token(2) == store.load(KEY)
+
+
+# --- secrets ----------------------------------------------------------------------------------------
+
+
+def refuse(store, engine):
+    """Let the database refuse the next row, and quote it, as PostgreSQL does."""
+    execute(engine, "DROP TABLE tiktok_tokens")
+    table = sql.token_table(sqlalchemy.MetaData())
+    table.append_constraint(sqlalchemy.CheckConstraint("version > 5"))
+    table.create(engine)
+    store.save(KEY, token())
+
+
+def too_few_columns(store, engine):
+    """Let the statement fail."""
+    execute(engine, "ALTER TABLE tiktok_tokens DROP COLUMN version")
+    store.save(KEY, token())
+
+
+def wrong_password(store, engine):
+    """Let nobody in."""
+    engine.dispose()
+    if engine.dialect.name == "sqlite":
+        url = engine.url.set(database="/nowhere/tokens.db")
+    else:
+        url = engine.url.set(username="nobody")
+    SQLStore(sqlalchemy.create_engine(url)).save(KEY, token())
+
+
+def no_number(store, engine):
+    """Let SQLAlchemy itself refuse a parameter."""
+    store.save(KEY, TikTokToken(token(), **{"refresh_expires_at": 10**400}))
+
+
+@pytest.mark.parametrize("accident", [refuse, too_few_columns, wrong_password])
+def test_errors__show_no_secret(store, engine, accident, caplog):
+    """No error, nothing attached to it, and no log record holds a token or a password."""
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(StoreError) as caught:
+        accident(store, engine)
+
+    assert [] == secrets_in(everything(caught.value) + caplog.text)
+    assert caught.value.__context__ is None
+
+
+def test_logs__show_no_secret(database, engines, caplog):
+    """Not even an engine that logs all it does logs a token."""
+    caplog.set_level(logging.DEBUG)
+    engine = engines(database, echo="debug")
+    store = SQLStore(engine)
+    store.create_tables()
+    store.save(KEY, token())
+    store.save(KEY, token(2), replacing=token().refresh_token)
+    with pytest.raises(StoreConflict):
+        store.save(KEY, token(2), replacing="rft.example-spent")
+    with store.lock(KEY):
+        store.load(KEY)
+    list(store.expiring(math.inf))
+
+    assert "UPDATE tiktok_tokens" in caplog.text
+    assert "<a token>" in caplog.text
+    assert [] == secrets_in(caplog.text)
+    assert not engine.hide_parameters, "the caller's own statements are logged as the caller wants"
+
+
+def test_repr__shows_where(store, database):
+    """The repr says where the tokens are, and shows no password."""
+    shown = repr(store)
+
+    assert "tiktok_tokens" in shown
+    assert database.url.partition("?")[0].replace(PASSWORD, "***") in shown
+
+
+# --- making one -------------------------------------------------------------------------------------
+
+
+def test_init__no_engine():
+    """Whoever passes a URL is told what an engine is."""
+    with pytest.raises(TypeError, match="create_engine, not str"):
+        SQLStore("sqlite://")
+
+
+def test_init__unknown_database():
+    """A database whose locks nobody knows is refused."""
+    engine = sqlalchemy.create_engine("sqlite://")
+    engine.dialect.name = "firebird"
+
+    with pytest.raises(ValueError, match="no lock for firebird; it has for mariadb, mysql, postgresql, sqlite"):
+        SQLStore(engine)
+
+
+def test_import__without_sqlalchemy():
+    """Without SQLAlchemy the import says which command installs it."""
+    line = "import sys; sys.modules['sqlalchemy'] = None; import tiktok_oauth_session.stores.sql"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=False)
+
+    assert "ImportError: SQLStore needs SQLAlchemy 2: pip install tiktok-oauth-session[sql]" in done.stderr
+
+
+def test_sqlite__is_a_database_that_other_programs_open(tmp_path, engines):
+    """What a store keeps in a SQLite file is there for every other program."""
+    store = SQLStore(engines(SQLite(tmp_path / "tokens.db")))
+    store.create_tables()
+    store.save(KEY, token())
+    other = sqlite3.connect(tmp_path / "tokens.db")
+    (row,) = other.execute("SELECT open_id FROM tiktok_tokens")
+    other.close()
+
+    assert (KEY.open_id,) == row
+    assert os.path.exists(tmp_path / "tokens.db.locks")

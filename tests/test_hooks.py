@@ -1,0 +1,161 @@
+"""The hooks: how requests are written and replies are read."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import parse_qsl
+
+import pytest
+import requests
+
+from tiktok_oauth_session import (
+    LOGIN_KIT,
+    LOGIN_KIT_V1,
+    Platform,
+)
+from tiktok_oauth_session.compliance import (
+    TikTokClient,
+    read_reply,
+    write_refresh_request,
+    write_token_request,
+)
+
+CALLBACK = "https://app.example/callback/"
+DESKTOP = "http://127.0.0.1:3455/callback/"
+#: From the unit tests of TikTok's Android SDK.
+VERIFIER = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
+CHALLENGE = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
+FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
+SHOP = Platform(
+    name="TikTok Shop",
+    authorization_endpoint="https://services.tiktokshop.com/open/authorize",
+    token_endpoint="https://auth.tiktok-shops.com/api/v2/token/get",
+    authorization_parameters={"client_id": "service_id", "state": "state"},
+    token_parameters={
+        "client_id": "app_key",
+        "client_secret": "app_secret",
+        "code": "auth_code",
+        "grant_type": "grant_type",
+    },
+    grant_types={"authorization_code": "authorized_code"},
+    token_method="GET",
+    parameter_placement="query",
+)
+BUSINESS = Platform(
+    name="TikTok for Business",
+    authorization_endpoint="https://www.tiktok.com/v2/auth/authorize",
+    token_endpoint="https://business-api.tiktok.com/open_api/v1.3/tt_user/oauth2/token/",
+    token_parameters={
+        "client_id": "client_id",
+        "client_secret": "client_secret",
+        "grant_type": "grant_type",
+        "code": "auth_code",
+        "redirect_uri": "redirect_uri",
+    },
+    parameter_placement="json",
+    access_token_header="Access-Token",
+    access_token_prefix="",
+)
+
+
+CODE = {
+    "grant_type": "authorization_code",
+    "code": "fake-code",
+    "redirect_uri": CALLBACK,
+    "code_verifier": "fake-verifier",
+    "client_id": "fake-key",
+    "client_secret": "fake-secret",
+    "audience": "undocumented",
+}
+
+
+@pytest.mark.parametrize(
+    ("platform", "place", "names"),
+    [
+        (
+            LOGIN_KIT,
+            "data",
+            ["client_key", "client_secret", "code", "code_verifier", "grant_type", "redirect_uri"],
+        ),
+        (LOGIN_KIT_V1, "params", ["client_key", "client_secret", "code", "grant_type"]),
+        (SHOP, "params", ["app_key", "app_secret", "auth_code", "grant_type"]),
+        (BUSINESS, "json", ["auth_code", "client_id", "client_secret", "grant_type", "redirect_uri"]),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_write_token_request__names_and_place(platform, place, names):
+    """A code exchange has the surface's parameters in the surface's place; what was passed is not changed."""
+    request, headers = {"data": dict(CODE)}, dict(FORM)
+
+    url, sent, written = write_token_request(
+        "https://a.example/", headers, request, client=TikTokClient("fake-key"), platform=platform
+    )
+
+    assert ("https://a.example/", [place], names) == (url, list(written), sorted(written[place]))
+    grant = "authorized_code" if platform is SHOP else "authorization_code"
+    assert grant == written[place]["grant_type"]
+    assert (place == "data") == ("Content-Type" in sent)
+    assert ({"data": CODE}, FORM) == (request, headers)
+
+
+def test_write_token_request__secret_bound():
+    """The secret that the hook was given is sent where the request has none."""
+    bound = {"client": TikTokClient("fake-key"), "platform": LOGIN_KIT, "client_secret": "fake-bound"}
+
+    *_, without = write_token_request("https://a.example/", FORM, {"data": {"code": "fake"}}, **bound)
+    *_, within = write_token_request("https://a.example/", FORM, {"data": dict(CODE)}, **bound)
+
+    assert ["fake-bound", "fake-secret"] == [
+        without["data"]["client_secret"],
+        within["data"]["client_secret"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("platform", "url", "body"),
+    [
+        (
+            LOGIN_KIT,
+            "https://a.example/",
+            {
+                "client_key": "fake-key",
+                "client_secret": "fake-secret",
+                "grant_type": "refresh_token",
+                "refresh_token": "rft.fake*!",
+            },
+        ),
+        (
+            LOGIN_KIT_V1,
+            "https://a.example/?client_key=fake-key&grant_type=refresh_token&refresh_token=rft.fake%2A%21",
+            {},
+        ),
+    ],
+)
+def test_write_refresh_request(platform, url, body):
+    """A refresh has the surface's parameters in the surface's place, and no scope."""
+    written_url, _, written = write_refresh_request(
+        "https://a.example/",
+        FORM,
+        "grant_type=refresh_token&refresh_token=rft.fake%2A%21&scope=a+b&allow_redirects=True",
+        client=TikTokClient("fake-key"),
+        platform=platform,
+        client_secret="fake-secret",
+    )
+
+    def sorted_query(text):
+        page, _, query = text.replace("*", "%2A").replace("!", "%21").partition("?")
+        return page, sorted(query.split("&"))
+
+    assert sorted_query(url) == sorted_query(written_url)
+    assert body == dict(parse_qsl(written))
+
+
+def test_read_reply__wrapped():
+    """A wrapped reply is made flat."""
+    response = requests.Response()
+    response.status_code = 200
+    response._content = json.dumps(
+        {"data": {"access_token": "act.fake", "captcha": ""}, "message": "success"}
+    ).encode()
+
+    assert {"access_token": "act.fake"} == read_reply(response, platform=LOGIN_KIT_V1).json()

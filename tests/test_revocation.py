@@ -214,7 +214,7 @@ def test_revoke_token__v1(requests_mock, token, options):
     ("platform", "options", "missing"),
     [
         (LOGIN_KIT, {"client_key": "fake-key"}, "client_secret"),
-        (LOGIN_KIT, {"client_secret": "fake-secret"}, "client_id"),
+        (LOGIN_KIT, {"client_secret": "fake-secret"}, "client_key"),
         (LOGIN_KIT_V1, {}, "open_id"),
     ],
 )

@@ -3,35 +3,80 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import NoReturn
 
-from tiktok_oauth_session.errors import TikTokOAuthError
+from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SUMMARIES, Stop, verdict
 
-#: Exit codes, as the documentation lists them.
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
+#: The subcommands and the modules that add them, as the help lists them. A module is imported when one of
+#: its subcommands is named, so that ``token`` waits for no other.
+COMMANDS = {
+    "login": "login",
+    "status": "accounts",
+    "accounts": "accounts",
+    "token": "accounts",
+    "refresh": "accounts",
+    "revoke": "accounts",
+    "logout": "accounts",
+    "api": "api",
+    "keep-alive": "keepalive",
+    "doctor": "doctor",
+    "fake": "serve_fake",
+    "demo": "demo_command",
+    "completion": "completion",
+}
+#: Options that people expect from other tools, and that would show a secret to everybody.
+_SECRET_OPTIONS = tuple(
+    f"--{name}"
+    for name in ("access-token", "client-key", "client-secret", "refresh-token", "secret", "token")
+)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the command's parser."""
-    command = argparse.ArgumentParser(
-        prog="tiktok-oauth", description="Log in to TikTok from a terminal and stay logged in."
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: object) -> None:
+        # No abbreviations: a script that uses one would break with the next option.
+        super().__init__(**{"allow_abbrev": False, **options})  # type: ignore[arg-type]  # the parent's own options
+
+    def error(self, message: str) -> NoReturn:
+        raise Stop(f"{message} (see {self.prog} --help)", EXIT_USAGE)
+
+
+def parser(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """Return the command's parser.
+
+    Args:
+        commands: The subcommands that may be used.
+    """
+    codes = ", ".join(f"{code} {name}" for code, name in SUMMARIES.items())
+    command = _Parser(
+        prog="tiktok-oauth",
+        usage="tiktok-oauth COMMAND [OPTION ...]",
+        description="Log in to TikTok from a terminal and stay logged in.",
+        epilog=f"Exit codes: {codes}.",
     )
-    subcommands = command.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    demo = subcommands.add_parser(
-        "demo",
-        help="run the whole life of a connection against a fake TikTok on this machine",
-        description="Run the whole life of a connection, on the current and on the legacy surface, against a fake "
-        "TikTok on this machine, and print what is sent and received. Secrets are masked.",
-    )
-    demo.add_argument(
-        "--browser",
-        action="store_true",
-        help="open the fake's consent page in your browser instead of answering it for you",
-    )
+    command.add_argument("--version", action="store_true", help="print the version")
+    subcommands = command.add_subparsers(dest="command", metavar="COMMAND")
+    for module in dict.fromkeys(COMMANDS[name] for name in commands):
+        with contextlib.suppress(_NotThere):
+            _imported(module).add_parser(subcommands)
     return command
+
+
+class _NotThere(ModuleNotFoundError):
+    """A subcommand of `COMMANDS` that this version does not have."""
+
+
+def _imported(module: str) -> ModuleType:
+    home = f"{__name__}.{module}"
+    try:
+        return importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        raise _NotThere if error.name == home else error from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,15 +88,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = parser().parse_args(argv)
     try:
-        if arguments.command == "demo":
-            from tiktok_oauth_session.cli.demo import demo
-
-            demo(browser=arguments.browser)
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
     except KeyboardInterrupt:
+        print(file=sys.stderr)
         return EXIT_INTERRUPTED
-    except TikTokOAuthError as error:
-        print(f"tiktok-oauth: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. What is left of it must not be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
-    return EXIT_OK
+    except Exception as error:
+        known = verdict(error)
+        if known is None:
+            raise
+        code, line = known
+        print(f"tiktok-oauth: {line}", file=sys.stderr)
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    for argument in argv:
+        if argument.partition("=")[0] in _SECRET_OPTIONS:
+            raise Stop(
+                "Secrets are not taken from the command line, which everybody on this machine can read and "
+                "your shell keeps: put them into the environment or a file, as tiktok-oauth doctor says.",
+                EXIT_USAGE,
+            )
+    command = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS)
+    arguments = command.parse_args(argv)
+    if arguments.version:
+        from importlib.metadata import version
+
+        print(f"tiktok-oauth {version('tiktok-oauth-session')}")
+        return 0
+    if arguments.command is None:
+        command.print_help()
+        return EXIT_USAGE
+    return int(arguments.run(arguments))

@@ -1,4 +1,4 @@
-"""``status``, ``accounts``, ``token``, ``refresh``, ``revoke``, ``logout``: the accounts that are logged in."""
+"""``status``, ``accounts``, ``token``, ``refresh``, ``revoke``, ``logout``: who is logged in."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def add_parser(subcommands: Any) -> None:
     status = subcommands.add_parser(
         "status",
         help="show who is logged in, with which scopes, and for how long",
-        description="Show each account: the scopes that were granted and those that are missing, when its tokens "
-        "expire, and whether it needs anything. No token is shown. Exits with 3 if an account needs a login.",
+        description="Show each account: the scopes that were granted and those that are missing, when its "
+        "tokens expire, and whether it needs anything. No token is shown. Exits with 3 if an account needs a "
+        "login.",
     )
     status.add_argument("--json", action="store_true", help="print JSON; times are Unix seconds")
     connections.add_options(status)
@@ -99,7 +100,8 @@ def run_refresh(arguments: argparse.Namespace) -> int:
     session = connections.session_for(store, account)
     with finishing_first():
         token = session.refresh_token()
-    print(f"Refreshed: the access token of {account.open_id} expires {moment(token.expires_at, time.time())}.")
+    expiry = moment(token.expires_at, time.time())
+    print(f"Refreshed: the access token of {account.open_id} expires {expiry}.")
     return EXIT_OK
 
 
@@ -130,28 +132,34 @@ _SIMPLE = (
         "token",
         run_token,
         "print an access token that works",
-        "Print an access token, and nothing else, refreshing it first if it is time. This is the only command that "
-        "prints a secret: use it where it is consumed, as in $(tiktok-oauth token).",
+        (
+            "Print an access token, and nothing else, refreshing it first if it is time. This is the only "
+            "command that prints a secret: use it where it is consumed, as in $(tiktok-oauth token)."
+        ),
     ),
     (
         "refresh",
         run_refresh,
         "refresh an account's token now",
-        "Refresh an account's token now, unless somebody else has just done it. Nothing needs this regularly: every "
-        "other command refreshes when it is time.",
+        (
+            "Refresh an account's token now, unless somebody else has just done it. Nothing needs this "
+            "regularly: every other command refreshes when it is time."
+        ),
     ),
     (
         "revoke",
         run_revoke,
         "end a connection, at TikTok and here",
-        "Revoke an account's token at TikTok, so that the app vanishes from the user's connected apps, then delete "
-        "it here.",
+        (
+            "Revoke an account's token at TikTok, so that the app vanishes from the user's connected apps, "
+            "then delete it here."
+        ),
     ),
     (
         "logout",
         run_logout,
         "forget an account here",
-        "Delete an account's token here. The connection goes on existing at TikTok: `revoke` ends it there, too.",
+        "Delete an account's token here. The connection goes on existing at TikTok: `revoke` ends it there.",
     ),
 )
 

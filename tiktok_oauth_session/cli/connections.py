@@ -55,7 +55,8 @@ def platform() -> Platform:
 
 def find(store: TokenStore) -> list[AccountKey]:
     """Return the accounts of the store: of the app whose key is set, or of all apps."""
-    return sorted(store.keys(credentials.setting(credentials.CLIENT_KEY) or None))
+    known = store.keys(credentials.setting(credentials.CLIENT_KEY) or None)
+    return sorted(key for key in known if key != stores.PROBE)
 
 
 def choose(store: TokenStore, wanted: str | None) -> AccountKey:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.folders import config_folder
 
 CLIENT_KEY = "TIKTOK_CLIENT_KEY"
-CLIENT_SECRET = "TIKTOK_CLIENT_SECRET"  # noqa: S105 - the variable's name
+CLIENT_SECRET = "TIKTOK_CLIENT_SECRET"
 REDIRECT_URI = "TIKTOK_REDIRECT_URI"
 NAMES = (CLIENT_KEY, CLIENT_SECRET, REDIRECT_URI)
 
@@ -22,14 +22,17 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 
-@dataclass(frozen=True, repr=False)
-class Credentials:
+class Credentials(NamedTuple):
     """What the app is known by at TikTok."""
 
     client_key: str
     client_secret: str
     #: Whether the user was asked for any of it.
     asked_for: bool = False
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"<{type(self).__name__} of {self.client_key}>"
 
 
 def path() -> Path:
@@ -64,7 +67,8 @@ def require(client_key: str | None = None) -> Credentials:
     if (key or client_key) and secret:
         return Credentials(key or client_key or "", secret)
     if not _somebody_is_there():
-        missing = " and ".join(n for n, v in ((CLIENT_KEY, key or client_key), (CLIENT_SECRET, secret)) if not v)
+        values = {CLIENT_KEY: key or client_key, CLIENT_SECRET: secret}
+        missing = " and ".join(name for name, value in values.items() if not value)
         raise Stop(
             f"No {missing}: set it in the environment, or write {CLIENT_KEY}=… and {CLIENT_SECRET}=… into "
             f"{path()} (mode 600).",
@@ -114,8 +118,10 @@ def _from_file() -> dict[str, str]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeError) as error:
-        raise Stop(f"Cannot read {path()}: {getattr(error, 'strerror', None) or error}.", EXIT_USAGE) from error
-    pairs = (line.removeprefix("export ").partition("=") for line in lines if not line.lstrip().startswith("#"))
+        why = getattr(error, "strerror", None) or error
+        raise Stop(f"Cannot read {path()}: {why}.", EXIT_USAGE) from error
+    said = (line for line in lines if not line.lstrip().startswith("#"))
+    pairs = (line.removeprefix("export ").partition("=") for line in said)
     found = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
     return {name: found[name] for name in NAMES if found.get(name)}
 

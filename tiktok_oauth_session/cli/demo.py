@@ -77,8 +77,8 @@ class Demo:
         self._call_api()
         self._step(
             "Expire, and call again",
-            f"The access token lived {ACCESS_LIFETIME_S} s. The session refreshes it inside the call: the refresh "
-            "token is spent, and its successor is in the store before the call goes on.",
+            f"The access token lived {ACCESS_LIFETIME_S} s. The session refreshes it inside the call: the "
+            "refresh token is spent, and its successor is in the store before the call goes on.",
         )
         time.sleep(ACCESS_LIFETIME_S)
         self._call_api()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session.errors import TikTokOAuthError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -16,11 +20,24 @@ EXIT_INTERRUPTED = 130
 MEANINGS = {
     EXIT_OK: "It worked.",
     EXIT_FAILED: "TikTok or the user said no, or a check failed.",
-    EXIT_USAGE: "The command was not understood, or something it needs is not set: credentials, an option, an extra.",
+    EXIT_USAGE: (
+        "The command was not understood, or something it needs is missing: credentials, an option, an extra."
+    ),
     EXIT_LOGIN: "A login is needed: nobody is logged in, or the connection or one of its scopes is gone.",
     EXIT_TEMPORARY: "TikTok could not be reached or is busy. Trying again later may help.",
     EXIT_STORE: "The place where tokens are kept failed.",
     EXIT_INTERRUPTED: "Interrupted with Ctrl-C.",
+}
+
+#: The same in two words, for the help.
+SUMMARIES = {
+    EXIT_OK: "worked",
+    EXIT_FAILED: "refused or failed",
+    EXIT_USAGE: "not understood or not set up",
+    EXIT_LOGIN: "login needed",
+    EXIT_TEMPORARY: "try again later",
+    EXIT_STORE: "store failed",
+    EXIT_INTERRUPTED: "interrupted",
 }
 
 _NEEDS_LOGIN = ("access_token_invalid", "scope_not_authorized", "scope_permission_missed")
@@ -42,35 +59,34 @@ class Stop(Exception):
 
 
 def verdict(error: Exception) -> tuple[int, str] | None:
-    """Return the exit code and the line for an error; None if it is nobody's but ours, a bug."""
+    """Return the exit code and the line for an error; None if it is a bug of ours, to be seen as one."""
     if isinstance(error, Stop):
         return error.code, _line(error)
     # Here, because importing them is most of what a command costs that has nothing to complain about.
-    from tiktok_oauth_session.errors import ReauthorizationRequired, StoreError, TikTokOAuthError, TokenNotSaved
+    from tiktok_oauth_session.errors import TikTokOAuthError
 
+    if isinstance(error, TikTokOAuthError):
+        return _verdict_on(error)
     requests = sys.modules.get("requests")
-    if requests is not None and not isinstance(error, TikTokOAuthError):
-        if isinstance(error, requests.RequestException):
-            return EXIT_TEMPORARY, f"TikTok could not be reached ({type(error).__name__}). Check the network."
-        return None
+    if requests is not None and isinstance(error, requests.RequestException):
+        return EXIT_TEMPORARY, f"TikTok could not be reached ({type(error).__name__}). Check the network."
+    return None
+
+
+def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
+    from tiktok_oauth_session.errors import ReauthorizationRequired, StoreError, TokenNotSaved
+
     if isinstance(error, TokenNotSaved):
-        return EXIT_STORE, f"{_because(error)} TikTok's new token could not be saved and is lost: log in again."
+        why = f"{_line(error.__cause__)} " if error.__cause__ else ""
+        return EXIT_STORE, f"{why}TikTok's new token could not be saved and is lost: log in again."
     if isinstance(error, StoreError):
         return EXIT_STORE, _line(error)
     if isinstance(error, ReauthorizationRequired):
         return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login"
-    return (_code_of(error), _line(error)) if isinstance(error, TikTokOAuthError) else None
-
-
-def _code_of(error: Exception) -> int:
-    name, status = getattr(error, "error", None), getattr(error, "status_code", None)
-    if name in _NEEDS_LOGIN:
-        return EXIT_LOGIN
-    return EXIT_TEMPORARY if name in _TEMPORARY or status in _BUSY else EXIT_FAILED
-
-
-def _because(error: Exception) -> str:
-    return _line(error.__cause__) if error.__cause__ is not None else ""
+    if error.error in _NEEDS_LOGIN:
+        return EXIT_LOGIN, _line(error)
+    passing = error.error in _TEMPORARY or error.status_code in _BUSY
+    return EXIT_TEMPORARY if passing else EXIT_FAILED, _line(error)
 
 
 def _line(error: BaseException) -> str:

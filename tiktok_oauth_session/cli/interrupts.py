@@ -26,7 +26,7 @@ def finishing_first() -> Iterator[None]:
         return
     asked = False
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def note(_number: int, _frame: FrameType | None) -> None:
         nonlocal asked
         if asked:
             raise KeyboardInterrupt
@@ -39,4 +39,5 @@ def finishing_first() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if asked:
+        tell("That is done, and what came of it is kept.")
         raise KeyboardInterrupt

@@ -108,7 +108,7 @@ class CallbackServer:
             self._listeners[0].server_close()
             raise
 
-    def __enter__(self) -> CallbackServer:
+    def __enter__(self) -> CallbackServer:  # noqa: PYI034 - typing.Self needs Python 3.11
         for listener in self._listeners:
             threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True).start()
         return self

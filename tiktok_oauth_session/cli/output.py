@@ -74,7 +74,8 @@ def _is_fancy(stream: TextIO) -> bool:
 
 def in_words(seconds: float) -> str:
     """Return a duration in its two largest units: ``1 h 59 min``."""
-    left, words = max(int(seconds), 0), []
+    left = max(int(seconds), 0)
+    words: list[str] = []
     for unit, size in _UNITS:
         count, left = divmod(left, size)
         if count or words:

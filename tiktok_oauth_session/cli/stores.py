@@ -9,13 +9,15 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.exits import EXIT_STORE, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.folders import tokens_folder
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
 
 STORE = "TIKTOK_OAUTH_STORE"
+#: An account that is nobody's, to find out whether a store can be written.
+PROBE = ("tiktok-oauth", "write-test")
 
 _REDIS = ("redis", "rediss", "unix")
 #: The drivers that SQLAlchemy does not look for by itself.
@@ -30,6 +32,25 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         help="where tokens are kept: a folder, or sqlite:///, postgresql://, mysql:// or redis:// "
         f"(default: ${STORE}, else a folder of your own). A URL with a password belongs in ${STORE}.",
     )
+
+
+def require_writable(store: TokenStore) -> None:
+    """Find out before the user is troubled whether a token could be kept.
+
+    Raises:
+        Stop: It could not.
+    """
+    from tiktok_oauth_session.errors import StoreError
+    from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+
+    probe = AccountKey(*PROBE)
+    try:
+        try:
+            store.save(probe, TikTokToken(access_token="none"))
+        finally:
+            store.delete(probe)
+    except StoreError as error:
+        raise Stop(f"Tokens could not be kept. {error}", EXIT_STORE) from error
 
 
 def open_store(option: str | None) -> TokenStore:

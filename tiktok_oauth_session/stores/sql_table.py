@@ -6,10 +6,22 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Dialect, Double, Index, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Dialect,
+    Double,
+    Index,
+    MetaData,
+    RowMapping,
+    String,
+    Table,
+    Text,
+    inspect,
+)
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
@@ -80,6 +92,35 @@ def token_table(metadata: MetaData, table_name: str = TABLE_NAME) -> Table:
     )
 
 
+def create(table: Table, connection: Connection) -> None:
+    """Make the table and its indexes, if they are not there."""
+    table.create(connection, checkfirst=True)
+    for index in table.indexes:
+        # Where another process was killed between the two.
+        index.create(connection, checkfirst=True)
+
+
+def difference(table: Table, connection: Connection) -> str | None:
+    """Tell why the table that is there is not ours, and what to do; None if it is."""
+    there = inspect(connection)
+    if not there.has_table(table.name):
+        return f"There is no table {table.name}: call SQLStore.create_tables() once, or run your migrations."
+    columns = {column["name"]: column for column in there.get_columns(table.name)}
+    lacks = [column.name for column in table.columns if column.name not in columns]
+    requires = [
+        name
+        for name, column in columns.items()
+        if name not in table.columns and not column["nullable"] and column.get("default") is None
+    ]
+    if not lacks and not requires:
+        return None
+    differs = f"lacks {', '.join(lacks)}" if lacks else f"requires {', '.join(requires)}"
+    return (
+        f"Table {table.name} {differs}: another version of this package made it, or something else. Migrate "
+        "it to what tiktok_oauth_session.stores.sql.metadata describes, or give the store another table_name."
+    )
+
+
 def digest(text: str) -> str:
     """Return what stands for a text in the table."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -111,8 +152,8 @@ def row_of(key: AccountKey, token: TikTokToken) -> dict[str, Any]:
     unknown = OVERDUE if refreshable else None
     return {
         "account": account_of(key),
-        "client_key": _storable(key.client_key),
-        "open_id": _storable(key.open_id),
+        "client_key": storable(key.client_key),
+        "open_id": storable(key.open_id),
         "document": document,
         "expires_at": unknown if token.expires_at is None else float(token.expires_at),
         "refresh_expires_at": token.get("refresh_expires_at") if refreshable else None,
@@ -121,7 +162,7 @@ def row_of(key: AccountKey, token: TikTokToken) -> dict[str, Any]:
     }
 
 
-def key_of(row: Mapping[str, Any]) -> AccountKey:
+def key_of(row: RowMapping) -> AccountKey:
     """Return whose row it is."""
     return AccountKey(_stored(row["client_key"]), _stored(row["open_id"]))
 
@@ -158,7 +199,7 @@ def opened(key: AccountKey, document: str) -> TikTokToken:
 
 
 class Document(TypeDecorator[str]):
-    """A document on its way from the database: SQLAlchemy's log of rows shows that there is one, and no more."""
+    """A document on its way from the database: SQLAlchemy's log of rows shows no more than that it is one."""
 
     impl = Text
     cache_ok = True
@@ -175,7 +216,8 @@ class _Covered(str):
         return "<a token>"
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Return what stands for a key in its column: nearly always the key."""
     return _UNSTORABLE.sub(lambda found: f"\\{ord(found[0]):04x}", text)
 
 

@@ -9,11 +9,13 @@ import socketserver
 import struct
 import sys
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
+from typing import Protocol
 
 from .adapter import TRUNCATED_BYTES
-from .exchange import Exchange, FrontDoor
+from .exchange import Exchange
 from .records import Reply
 
 HOST = "127.0.0.1"
@@ -22,12 +24,19 @@ POLL_S = 0.02  # how long stopping may have to wait for the accepting thread
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST, not FIN
 
 
+class Door(Protocol):
+    """Where requests arrive."""
+
+    def open(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
+        """Take a request in."""
+
+
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = BACKLOG
     allow_reuse_port = False
 
-    def __init__(self, door: FrontDoor, port: int) -> None:
+    def __init__(self, door: Door, port: int) -> None:
         self.door = door
         self.idle: set[socket.socket] = set()
         self.closing = False
@@ -142,7 +151,7 @@ class FakeServer:
         url: The base URL below which every path of every surface is found.
     """
 
-    def __init__(self, door: FrontDoor, port: int) -> None:
+    def __init__(self, door: Door, port: int) -> None:
         self._door = door
         self._listener: _Listener | None = None
         self.port = port

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from typing import NamedTuple
 
-from tiktok_oauth_session.compliance import (
+from tiktok_oauth_session.callback import (
     authorization_code,
     decode_code,
     matching_state,

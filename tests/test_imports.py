@@ -213,7 +213,8 @@ def test_direction__no_circles():
         ("replies", {"errors", "hints", "redaction", "platforms"}),
         ("exchange", {"errors", "redaction"}),
         ("stores", {"errors", "forks", "tokens"}),
-        ("compliance", {"errors", "hints", "origins", "platforms", "redaction", "replies", "tokens"}),
+        ("callback", {"errors", "hints", "origins"}),
+        ("compliance", {"callback", "errors", "origins", "platforms", "redaction", "replies", "tokens"}),
     ],
 )
 def test_direction__foundations(module, allowed):

@@ -34,7 +34,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int 
         rows: The lines.
         judged: The column whose words are good or bad, if there is one.
     """
-    if _is_fancy(sys.stdout):
+    if is_fancy(sys.stdout):
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -53,7 +53,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int 
 @contextlib.contextmanager
 def waiting(text: str) -> Iterator[None]:
     """Show that something is waited for: a spinner, or just the words."""
-    if not _is_fancy(sys.stderr):
+    if not is_fancy(sys.stderr):
         tell(text)
         yield
         return
@@ -64,7 +64,8 @@ def waiting(text: str) -> Iterator[None]:
         yield
 
 
-def _is_fancy(stream: TextIO) -> bool:
+def is_fancy(stream: TextIO) -> bool:
+    """Tell whether a stream may be drawn on: a terminal, and `rich` is there."""
     if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     from importlib.util import find_spec

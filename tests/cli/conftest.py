@@ -1,0 +1,172 @@
+"""A user with a home of their own, a fake TikTok on this machine, and the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
+from tiktok_oauth_session.cli import main
+from tiktok_oauth_session.testing import FakeTikTok
+
+#: Seconds that anything may take before a test gives up.
+PATIENCE_S = 20.0
+
+URL = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
+
+
+class Result(NamedTuple):
+    """How a command ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """A command in a process of its own, talked to while it runs."""
+
+    def __init__(self, arguments, environment, **options):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tiktok_oauth_session", *arguments],
+            env=environment,
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        self.err = ""
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self._news:
+                self.err += line
+                self._news.notify_all()
+
+    def see(self, pattern):
+        """Wait until stderr matches, and return the match."""
+        with self._news:
+            assert self._news.wait_for(lambda: re.search(pattern, self.err), PATIENCE_S), self.err
+        return re.search(pattern, self.err)
+
+    def end(self):
+        """Wait for its end."""
+        out = self.process.stdout.read()
+        self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return Result(self.process.returncode, out, self.err)
+
+
+@pytest.fixture
+def fake():
+    """The TikTok behind everything."""
+    return FakeTikTok()
+
+
+@pytest.fixture
+def server(fake):
+    """The same on a port."""
+    with fake.serve() as serving:
+        yield serving
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch, server):
+    """A user's home, with credentials in the environment and TikTok replaced by the fake."""
+    for name in list(os.environ):
+        if name.startswith(("TIKTOK_", "XDG_", "SSH_")) or name in ("NO_COLOR", "DISPLAY", "BROWSER"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TIKTOK_OAUTH_BASE_URL", server.url)
+    monkeypatch.setenv("TIKTOK_CLIENT_KEY", "sbaw-test-key")
+    monkeypatch.setenv("TIKTOK_CLIENT_SECRET", "sbaw-test-secret")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    # A browser that does nothing, in case one is opened.
+    monkeypatch.setenv("BROWSER", "true")
+    return tmp_path
+
+
+@pytest.fixture
+def tokens(home):
+    """The store that the command uses if nobody names another."""
+    return FileStore(home / ".local/state/tiktok-oauth/tokens")
+
+
+@pytest.fixture
+def logged_in(fake, tokens):
+    """Puts an account into the store, as a login would; returns its key and token."""
+
+    def put(*, user=None, client_key="sbaw-test-key", scopes=("user.info.basic",), asked=None, **items):
+        issued = fake.issue_token(scopes=scopes, user=user)
+        token = TikTokToken.from_reply(issued, requested_at=time.time())
+        extra = {"requested_scope": ",".join(asked)} if asked else {}
+        token = TikTokToken({**token, **extra, **items})
+        key = AccountKey(client_key, token["open_id"])
+        tokens.save(key, token)
+        return key, token
+
+    return put
+
+
+@pytest.fixture
+def run(home, capsys):
+    """Runs the command in this process."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        code = main(arguments)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return Result(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def start(home):
+    """Starts the command in a process of its own, and ends it with the test."""
+    started = []
+
+    def begin(*arguments, **options):
+        environment = {**os.environ, **options.pop("env", {})}
+        command = Command(arguments, environment, **options)
+        started.append(command)
+        return command
+
+    yield begin
+    for command in started:
+        if command.process.poll() is None:
+            command.process.kill()
+        command.process.wait()
+        for stream in (command.process.stdin, command.process.stdout, command.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def state(home):
+    """Lists every file below the user's home that holds a token or credentials, with its content."""
+
+    def read():
+        files = [path for path in home.rglob("*") if path.is_file() and path.suffix != ".lock"]
+        return {str(path.relative_to(home)): path.read_text() for path in files}
+
+    return read
+
+
+def stored(path):
+    """The token in a file of the store."""
+    return json.loads(Path(path).read_text())["token"]

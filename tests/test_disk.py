@@ -6,6 +6,7 @@ import builtins
 import concurrent.futures
 import contextlib
 import errno
+import gc
 import json
 import logging
 import os
@@ -16,11 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from pathlib import Path
 
 import pytest
-import tiktok_oauth_session.stores.file as file_module
 from child_processes import ChildProcess, hear, say
+
+import tiktok_oauth_session.stores.file as file_module
 from tiktok_oauth_session import (
     LOGIN_KIT,
     AccountKey,
@@ -71,16 +74,14 @@ class Disk:
             return real_replace(source, target, **kwargs)
 
         def wrapped(descriptor, mode="r", *args, **kwargs):
-            file = builtins.open(descriptor, mode, *args, **kwargs)
-            if "w" in mode:
-                file = FailingFile(file, lambda: self._check("write"))
-            return file
+            file = builtins.open(descriptor, mode, *args, **kwargs)  # noqa: PTH123, SIM115 - stands in for it
+            return FailingFile(file, lambda: self._check("write")) if "w" in mode else file
 
         monkeypatch.setattr(os, "open", opened)
         monkeypatch.setattr(os, "fsync", flushed)
         monkeypatch.setattr(os, "replace", replaced)
         # pathlib of Python 3.10 has bound os.replace before.
-        monkeypatch.setattr(Path, "replace", lambda path, target: replaced(path, target))
+        monkeypatch.setattr(Path, "replace", replaced)
         monkeypatch.setattr(file_module, "open", wrapped, raising=False)
 
     def fail(self, call, code):
@@ -117,6 +118,7 @@ class FailingFile:
 
 @pytest.fixture
 def store(tmp_path):
+    """An empty store."""
     return FileStore(tmp_path / "tokens")
 
 
@@ -133,16 +135,19 @@ def session(fake, make_session, store):
 
 
 def connect(fake, make_session, store, age):
+    """Return a session whose token, in the store, is so many seconds old."""
     token = issued(fake, age)
     store.save(AccountKey(fake.client_key, token.open_id), token)
     return make_session(store=store, open_id=token.open_id, token_updater=None)
 
 
 def issued(fake, age):
+    """Return a token that was issued so many seconds ago."""
     return TikTokToken.from_reply(fake.issue_token(), requested_at=time.time() - age)
 
 
 def key_of(session):
+    """Return the key of a session's account."""
     return AccountKey(session.client_id, session.open_id)
 
 
@@ -161,6 +166,7 @@ def codes(error):
 
 
 def files(store):
+    """Return the endings of all files that the store keeps."""
     return sorted(path.name[path.name.rindex(".") :] for path in store.directory.glob("*/*"))
 
 
@@ -293,7 +299,7 @@ def test_refresh__kept_token_outlives_session_and_store(fake, make_session, stor
 
 
 def test_refresh__disk_fails_under_a_crowd(fake, session, store, disk):
-    """Eight threads and a disk that fails at the save: one token request, and the same token in every error."""
+    """Eight threads and a disk that fails at the save: one token request, one token in all errors."""
     fake.before("refresh", lambda record: disk.fail("flush", errno.ENOSPC))
 
     def call(_):
@@ -310,6 +316,29 @@ def test_refresh__disk_fails_under_a_crowd(fake, session, store, disk):
     assert [] == fake.requests_to("user_info")
     assert 200 == session.get(USER_INFO).status_code
     assert new_tokens(fake) == [store.load(key_of(session)).refresh_token]
+
+
+def test_refresh__failure_does_not_outlive_its_store(fake, tmp_path, monkeypatch):
+    """What is remembered of a failure keeps neither store nor session, nor its connections, alive."""
+
+    def request():
+        store = FileStore(tmp_path / "tokens")
+        session = TikTokOAuth2Session(
+            fake.client_key, client_secret=fake.client_secret, store=store, open_id=token.open_id
+        )
+        session.mount("https://", fake.adapter())
+        with pytest.raises(StoreError):
+            session.get(USER_INFO)
+        return weakref.ref(store), weakref.ref(session)
+
+    token = issued(fake, EXPIRED_S)
+    FileStore(tmp_path / "tokens").save(AccountKey(fake.client_key, token.open_id), token)
+    Disk(monkeypatch, tmp_path / "tokens").fail("write", errno.ENOSPC)
+    left = [request() for _ in range(5)]
+    gc.collect()
+
+    assert [(None, None)] * 5 == [(store(), session()) for store, session in left]
+    assert [] == fake.requests
 
 
 def test_login__disk_fails(fake, make_session, session, store, disk, log_in):
@@ -382,6 +411,7 @@ def test_refresh__directory_away_before(fake, session, store):
 
 
 def bring_back(store, away):
+    """Put the directory back into its place."""
     # What somebody may have made in its place holds no token.
     assert not list(store.directory.glob("*/*.json"))
 
@@ -536,11 +566,13 @@ def work(url, directory, open_id, user):
 
 
 def close_directories(directory):
+    """Let nobody make or remove files."""
     for path in (directory / "tokens").glob("**/"):
         path.chmod(0o500)
 
 
 def open_directories(directory):
+    """Let the owner make files again."""
     for path in (directory / "tokens").glob("**/"):
         path.chmod(0o700)
 
@@ -551,6 +583,7 @@ def forbid_writing(worker, directory):
 
 
 def permit_writing(worker, directory):
+    """Lift the limit again."""
     resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 

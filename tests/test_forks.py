@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
+import json
 import os
 import re
 import select
@@ -16,7 +17,9 @@ import time
 import warnings
 
 import pytest
+import requests
 from child_processes import PATIENCE_S, ChildProcess, hear, say
+
 from tiktok_oauth_session import (
     LOGIN_KIT,
     AccountKey,
@@ -38,6 +41,7 @@ A_WHILE_S = 0.3
 
 
 def build(url, store, open_id):
+    """Return a session that talks to the fake TikTok of another process."""
     session = TikTokOAuth2Session(
         FakeTikTok().client_key,
         client_secret=FakeTikTok().client_secret,
@@ -62,7 +66,7 @@ def fork(work):
         return child
     try:
         work()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
         sys.excepthook(*sys.exc_info())
         os._exit(1)
     sys.exit()
@@ -274,6 +278,7 @@ SCENES = {
 
 
 def play(scene):
+    """Play a scene for each application that the test asks for."""
     while options := hear():
         SCENES[scene](Application(**options))
 
@@ -289,18 +294,20 @@ def directory(request, tmp_path):
 
 @pytest.fixture
 def server(fake):
+    """The fake TikTok on a socket."""
     with fake.serve() as running:
         yield running
 
 
 def begin(scene, fake, server, directory, *, age=0.0):
-    """Start an application; the context ends it."""
+    """Start a process that is an application; the context ends it."""
     app = ChildProcess(__file__, scene.__name__)
     begin_again(app, fake, server, directory, age=age)
     return app
 
 
 def begin_again(app, fake, server, directory, *, age=0.0):
+    """Let the process be an application with a token that is so many seconds old."""
     token = TikTokToken.from_reply(fake.issue_token(), requested_at=time.time() - age)
     app.say(url=server.url, directory=directory, token=token)
 
@@ -312,6 +319,7 @@ def is_free(fake, directory):
 
 
 def statuses(fake, endpoint):
+    """Return what came of the requests to an endpoint."""
     return [record.status for record in fake.requests_to(endpoint)]
 
 
@@ -435,7 +443,7 @@ def test_connections__not_shared_with_a_child(fake, server, directory):
     assert [] == fake.requests_to("refresh")
 
 
-@pytest.mark.parametrize("forks", [20, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("forks", [20, pytest.param(100, marks=pytest.mark.long)])
 def test_fork__while_threads_call_and_refresh(fake, server, directory, forks):
     """However busy the parent is, its children call the API, and end."""
     with begin(busy, fake, server, directory) as app:
@@ -449,7 +457,7 @@ def test_fork__while_threads_call_and_refresh(fake, server, directory, forks):
     fake.assert_no_token_reuse()
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(20, marks=pytest.mark.long)])
 @pytest.mark.parametrize("threads", [1, 4])
 def test_preload__expired_token(fake, server, tmp_path, rounds, threads):
     """Four workers forked after the session was made refresh once, and all get their answer."""
@@ -491,8 +499,6 @@ def app(environ, start_response):
 @pytest.mark.skipif(importlib.util.find_spec("gunicorn") is None, reason="gunicorn is not installed")
 def test_preload__gunicorn(fake, server, tmp_path):
     """Behind gunicorn --preload, requests to four workers with an expired token cause one refresh."""
-    import requests
-
     token = TikTokToken.from_reply(fake.issue_token(), requested_at=time.time() - EXPIRED_S)
     store = FileStore(tmp_path / "tokens")
     store.save(AccountKey(fake.client_key, token.open_id), token)
@@ -524,8 +530,6 @@ def test_preload__gunicorn(fake, server, tmp_path):
 @contextlib.contextmanager
 def gunicorn(directory, facts):
     """Run the application; yield its address."""
-    import json
-
     options = [
         "--preload",
         "--workers=4",

@@ -15,6 +15,7 @@ import time
 
 import pytest
 from child_processes import PATIENCE_S, ChildProcess, hear, say
+
 from tiktok_oauth_session import (
     LOGIN_KIT,
     AccountKey,
@@ -35,6 +36,7 @@ GOES_ON_WITHIN_S = 1.0
 
 
 def make_session(url, directory, open_id, agent):
+    """Return a session on files, whose requests say who sent them."""
     session = TikTokOAuth2Session(
         FakeTikTok().client_key,
         client_secret=FakeTikTok().client_secret,
@@ -50,9 +52,11 @@ def make_session(url, directory, open_id, agent):
 # --- in the other process ---------------------------------------------------------------------------
 
 
-def refresh_for_ever(url, directory, open_id, agent):
-    """Be the victim."""
+def refresh_for_ever(url, directory, open_id, agent, warm):
+    """Be the victim, who may have refreshed before."""
     session = make_session(url, directory, open_id, agent)
+    if warm:
+        session.refresh_token()
     say(ready=os.getpid())
     while True:
         session.refresh_token()
@@ -83,7 +87,7 @@ def breed():
         if not child:
             try:
                 ROLES[order.pop("role")](**order)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - nothing of the parent's may run in the child
                 sys.excepthook(*sys.exc_info())
             os._exit(1)
         _, status = os.waitpid(child, 0)
@@ -121,12 +125,14 @@ class Victims(ChildProcess):
 
 @pytest.fixture(scope="module")
 def victims():
+    """Processes to kill."""
     with Victims() as process:
         yield process
 
 
 @pytest.fixture
 def server(fake):
+    """The fake TikTok on a socket."""
     with fake.serve() as running:
         yield running
 
@@ -173,6 +179,7 @@ class Account:
 
 
 def issued(record):
+    """Return the refresh token that TikTok answered with."""
     return json.loads(record.body)["refresh_token"]
 
 
@@ -196,6 +203,7 @@ def think(fake, dice):
 
 
 def seconds_per_refresh(server, account):
+    """Measure how long a refresh takes."""
     session = make_session(server.url, account.directory, account.open_id, "stopwatch")
     begun = time.monotonic()
     for _ in range(5):
@@ -250,6 +258,7 @@ def test_kill__at_a_random_moment_of_a_refresh(victims, fake, server, tmp_path, 
             directory=str(account.directory),
             open_id=account.open_id,
             agent=f"victim-{number}",
+            warm=number % 2 == 0,
         )
         threading.Event().wait(dice.uniform(0, 3 * length_s))
         victims.kill()
@@ -370,6 +379,7 @@ def test_refresh__holder_killed_while_another_waits(victims, tmp_path, moment, r
 
 
 def call(url, directory, open_id, agent):
+    """Call the API; return what came of it, and when."""
     session = make_session(url, directory, open_id, agent)
     with contextlib.closing(session):
         try:

@@ -7,6 +7,7 @@ import copy
 import threading
 import time
 import weakref
+from typing import TypeVar
 
 from tiktok_oauth_session.errors import StoreError, TokenError
 from tiktok_oauth_session.forks import after_fork_in_child
@@ -18,6 +19,9 @@ from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 PAUSE_S = 60.0
 #: How many connections a process remembers.
 REMEMBERED_CONNECTIONS = 10_000
+
+
+_Failure = TypeVar("_Failure", bound=TokenError | StoreError)
 
 
 class Flight:
@@ -42,15 +46,20 @@ class Flight:
 
     def fail(self, error: TokenError | StoreError) -> None:
         """Remember a failure for those who are waiting for the same refresh."""
-        self._failure = (time.monotonic(), error)
+        # A twin: the traceback of the original would keep the session and its store alive.
+        self._failure = (time.monotonic(), _twin(error))
 
     def failure_since(self, moment: float) -> TokenError | StoreError | None:
         """Return the failure that came while somebody waited from `moment` on."""
         if self._failure is None or self._failure[0] < moment:
             return None
-        twin = copy.copy(self._failure[1])
-        twin.response = self._failure[1].response
-        return twin
+        return _twin(self._failure[1])
+
+
+def _twin(error: _Failure) -> _Failure:
+    twin = copy.copy(error)
+    twin.response = error.response
+    return twin
 
 
 class Flights:

@@ -270,6 +270,15 @@ def test_rotate(inner):
         old.load(keys[0])
 
 
+def test_rotate__account_that_went(memory, monkeypatch):
+    """An account that is logged out during a rotation is not missed."""
+    EncryptedStore(memory, OLD_KEY).save(KEY, token())
+    monkeypatch.setattr(memory, "keys", lambda: iter([NEIGHBOUR, KEY]))
+
+    assert EncryptedStore(memory, [NEW_KEY, OLD_KEY]).rotate() == 1
+    assert memory.load(NEIGHBOUR) is None
+
+
 def test_rotate__goes_on_after_a_failure(memory):
     """What cannot be rotated is named at the end, when all the others are done."""
     old, other = EncryptedStore(memory, OLD_KEY), EncryptedStore(memory, OTHER_KEY)

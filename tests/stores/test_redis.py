@@ -19,7 +19,7 @@ import redis_users
 from child_processes import ChildProcess
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from redis_server import PATIENCE_S, free_port
+from redis_server import INSTALL, PATIENCE_S, free_port, require_redis_server
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -67,6 +67,16 @@ class TestRedisStore(TokenStoreConformance):
 def store(redis_client):
     """Return an empty store."""
     return RedisStore(redis_client)
+
+
+@pytest.mark.parametrize(("promised", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_server__missing(monkeypatch, promised, outcome):
+    """Without a redis-server these tests are skipped, or fail where one is promised."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("TIKTOK_OAUTH_REQUIRE_SERVERS", promised)
+
+    with pytest.raises(outcome, match=INSTALL):
+        require_redis_server()
 
 
 # --- how to reach it --------------------------------------------------------------------------------
@@ -218,6 +228,24 @@ def test_keys__many_of_one_moment(store, monkeypatch):
 
     assert keys[0::3] + keys[1::3] + keys[2::3] == list(store.expiring(3000))
     assert keys == sorted(store.keys())
+
+
+def test_expiring__unknown_and_not_to_be_refreshed(store):
+    """A token that is used until it is refused is never due."""
+    store.save(KEY, TikTokToken(access_token="act.only"))
+
+    assert [] == list(store.expiring(float("inf")))
+    assert [KEY] == list(store.keys())
+
+
+def test_keys__met_twice(store, redis_client, monkeypatch):
+    """An account that a scan meets twice, as Redis says it may while the index shrinks, is listed once."""
+    scan = redis_client.zscan_iter
+    monkeypatch.setattr(redis_client, "zscan_iter", lambda *args, **options: [*scan(*args, **options)] * 2)
+    store.save(KEY, token())
+    store.save(NEIGHBOUR, token())
+
+    assert sorted([KEY, NEIGHBOUR]) == sorted(store.keys())
 
 
 def test_expiring__while_accounts_are_refreshed(store, monkeypatch):
@@ -505,6 +533,12 @@ def test_lease__outlives_a_refresh_and_not_its_waiters():
     assert longest < LEASE_S < LOCK_TIMEOUT_S
 
 
+def test_lease__none(redis_client):
+    """A lease of no time, which would be a lock for ever, is refused."""
+    with pytest.raises(ValueError, match="more than 0"):
+        RedisStore(redis_client, lease=0)
+
+
 def test_lock__frees_itself_when_its_holder_is_gone(redis_server, redis_client, store):
     """A lock whose holder was killed is free when the lease ends, and not before."""
     with ChildProcess(redis_users.__file__, "hold", redis_server.port, SHORT_LEASE_S * 5) as holder:
@@ -576,6 +610,17 @@ def test_lock__times_out(redis_client, store, monkeypatch):
         RedisStore(redis_client).lock(KEY),
     ):
         pass
+
+
+def test_lock__outlives_what_is_nested_in_it(redis_client, store):
+    """The end of a lock within a lock of the same account frees nothing."""
+    with store.lock(KEY):
+        with store.lock(KEY):
+            store.delete(KEY)
+        with RedisStore(redis_client).try_lock(KEY) as held_by_two:
+            pass
+
+    assert not held_by_two
 
 
 def test_lock__reentrant_in_a_thread_only(store):

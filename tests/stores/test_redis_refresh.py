@@ -15,7 +15,7 @@ from child_processes import ChildProcess
 from redis_server import PATIENCE_S
 from redis_users import call, session_on
 
-from tiktok_oauth_session import AccountKey, StoreError, TikTokToken, TokenNotSaved
+from tiktok_oauth_session import AccountKey, ReauthorizationRequired, StoreError, TikTokToken, TokenNotSaved
 from tiktok_oauth_session.stores.redis import RedisStore
 from tiktok_oauth_session.testing import FakeTikTok
 
@@ -44,24 +44,41 @@ def expired(fake, store):
     return open_id, issued
 
 
+class HeldUp:
+    """TikTok holds up the first refresh, before or after it spends the refresh token, until told."""
+
+    def __init__(self, fake, moment):
+        self.arrived, self.go_on = threading.Event(), threading.Event()
+        getattr(fake, moment)("refresh", self)
+
+    def __call__(self, record):
+        if not self.arrived.is_set():
+            self.arrived.set()
+            assert self.go_on.wait(PATIENCE_S)
+
+
+def two_with_a_short_lease(url, client, open_id):
+    """Return two sessions of one account on stores of their own, which lose their locks."""
+    stores = (RedisStore(client, lease=SHORT_LEASE_S) for _ in range(2))
+    return [session_on(url, store, open_id) for store in stores]
+
+
 def test_refresh__lease_ends_before_the_reply(fake, server, redis_client):
     """A reply that comes after the lease is saved all the same, whatever others made of the delay."""
     store = RedisStore(redis_client)
     open_id, old = expired(fake, store)
-    fake.fail("refresh", "slow", seconds=SHORT_LEASE_S * 4)
-    arrived = threading.Event()
-    fake.before("refresh", lambda _: arrived.set())
-    slow, other = (
-        session_on(server.url, RedisStore(redis_client, lease=SHORT_LEASE_S), open_id) for _ in range(2)
-    )
+    slow, other = two_with_a_short_lease(server.url, redis_client, open_id)
+    reply = HeldUp(fake, "after")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(call, slow, server.url)
-        arrived.wait(PATIENCE_S)
-        call(other, server.url)  # it is told to log in again: TikTok's last word, until the reply comes
+        assert reply.arrived.wait(PATIENCE_S)
+        meanwhile = call(other, server.url)
+        reply.go_on.set()
         answer = first.result(PATIENCE_S)
 
     sent = [request.form["refresh_token"] for request in fake.requests_to("refresh")]
     newest = store.load(AccountKey(fake.client_key, open_id))
+    assert isinstance(meanwhile, ReauthorizationRequired), "TikTok's word, until the reply comes"
     assert answer == 200
     assert [old.refresh_token] * 2 == sent, "no second refresh token was spent"
     assert fake.is_alive(newest.refresh_token)
@@ -73,23 +90,14 @@ def test_refresh__overtaken_after_the_lease(fake, server, redis_client):
     """Who hangs longer than the lease, and is overtaken, uses the newer token and overwrites nothing."""
     store = RedisStore(redis_client)
     open_id, _ = expired(fake, store)
-    slow, other = (
-        session_on(server.url, RedisStore(redis_client, lease=SHORT_LEASE_S), open_id) for _ in range(2)
-    )
-    arrived, overtaken = threading.Event(), threading.Event()
-
-    def hold_up_the_first(_):
-        if not arrived.is_set():
-            arrived.set()
-            overtaken.wait(PATIENCE_S)
-
-    fake.before("refresh", hold_up_the_first)
+    slow, other = two_with_a_short_lease(server.url, redis_client, open_id)
+    request = HeldUp(fake, "before")
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(call, slow, server.url)
-        arrived.wait(PATIENCE_S)
+        assert request.arrived.wait(PATIENCE_S)
         answers = [call(other, server.url)]
         newer = store.load(AccountKey(fake.client_key, open_id))
-        overtaken.set()
+        request.go_on.set()
         answers.append(first.result(PATIENCE_S))
 
     assert [200, 200] == answers

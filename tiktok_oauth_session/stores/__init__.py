@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import logging
 import threading
 import weakref
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
+
+log = logging.getLogger(__name__)
 
 #: Seconds to wait for an account's lock: longer than a refresh with all its retries can take.
 LOCK_TIMEOUT_S = 180.0
@@ -115,7 +118,12 @@ class TokenStore(abc.ABC):
         return iter([key for expiry, key in sorted(expiries) if expiry < before])
 
     def _refresh_expiry(self, key: AccountKey) -> float:
-        token = self.load(key) or TikTokToken()
+        try:
+            token = self.load(key) or TikTokToken()
+        except StoreError as error:
+            # One damaged account must not hold up the others.
+            log.warning("passing over an account: %s", error)
+            return float("inf")
         return float(token.get("refresh_expires_at", "inf"))
 
     @contextlib.contextmanager

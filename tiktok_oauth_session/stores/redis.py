@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote, unquote
 
 try:
     from redis import Redis
@@ -29,12 +27,22 @@ from tiktok_oauth_session.stores import (
     check_replacing,
     lock_timeout,
 )
+from tiktok_oauth_session.stores.redis_hash import (
+    DELETE,
+    MEND,
+    SAVE,
+    Damaged,
+    document_of,
+    key_of,
+    member_of,
+    quoted,
+    scores_of,
+    token_in,
+)
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: The version of the document's envelope. A later version of this package reads all earlier ones.
-ENVELOPE_VERSION = 1
 #: Seconds that a lock outlives a holder that died. A refresh takes at most three tries of 35 s and two
 #: pauses of 30 s, so no living holder loses it; and it ends before those who wait give up
 #: (`LOCK_TIMEOUT_S`), so one of them gets it.
@@ -44,53 +52,17 @@ POLL_INTERVAL_S = 0.05
 #: How many accounts are asked for at once when they are listed.
 PAGE_LENGTH = 1000
 
-# Both scripts touch all they touch or, if Redis refuses, nothing that matters: what can be refused (a key
-# of another type) comes first, the token last.
-#
-# redis-py sends a command again whose reply was lost. So every save has a name: sent twice, it is one
-# save, whatever others have written meanwhile.
-_SAVE = """
-local account, expiries, refresh_expiries, aside = unpack(KEYS)
-local member, expiry, refresh_expiry, how, name, document, refresh_token, replaced = unpack(ARGV)
-local names = how == 'replace' and 'save' or 'login'
-local stored = redis.call('TYPE', account).ok
-
-if stored == 'hash' and redis.call('HGET', account, names) == name then
-    return 1
-end
-if how == 'replace' and (replaced == '' or redis.call('HGET', account, 'refresh_token') ~= replaced) then
-    return 0
-end
-redis.call('ZADD', expiries, expiry, member)
-if refresh_expiry == '' then
-    redis.call('ZREM', refresh_expiries, member)
-else
-    redis.call('ZADD', refresh_expiries, refresh_expiry, member)
-end
-if how == 'keep aside' and stored ~= 'none' then
-    redis.call('RENAME', account, aside)
-end
-redis.call('HSET', account, 'document', document, 'refresh_token', refresh_token, 'save', name, names, name)
-return 1
-"""
-
-_DELETE = """
-local account, expiries, refresh_expiries = unpack(KEYS)
-redis.call('ZREM', expiries, ARGV[1])
-redis.call('ZREM', refresh_expiries, ARGV[1])
-return redis.call('DEL', account)
-"""
-
 
 class RedisStore(TokenStore):
     """Keeps tokens in Redis 6 or later, and two indexes of what expires next.
 
     The client is the caller's: its address, password, TLS, timeouts and retries are what it was made
     with, ``decode_responses`` may be on or off, and it is never closed here. Give it a
-    ``socket_timeout``; without one redis-py waits for a server that hangs.
+    ``socket_timeout``, or it may wait for a server that hangs, and let it read from the primary: a
+    replica may not have the newest token yet.
 
-    A save is one script: the comparison, the token and the indexes, all or nothing. The lock of an account is
-    redis-py's own, a lease. The lease of a holder that died ends by itself; a holder that hangs for
+    A save is one script: the comparison, the token and the indexes. The lock of an account is redis-py's
+    own, a lease. The lease of a holder that died ends by itself; a holder that hangs for
     longer finds at its save that the token it refreshed is not there any more, and uses the newer one.
 
     What "durable" means is set in the server, not here. With ``appendonly yes`` and
@@ -111,6 +83,7 @@ class RedisStore(TokenStore):
 
     Raises:
         TypeError: The client is one of `redis.asyncio`.
+        ValueError: The lease is no time at all: redis-py's lock would never end.
     """
 
     def __init__(
@@ -118,12 +91,14 @@ class RedisStore(TokenStore):
     ) -> None:
         if inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("RedisStore needs a client of redis, not of redis.asyncio.")
+        if lease <= 0:
+            raise ValueError("lease must be more than 0 seconds.")
         # Any: redis-py declares what a command returns for its two kinds of client at once.
         self._client: Any = client
         self._prefix = prefix
         self._lease = lease
-        self._save_script = self._client.register_script(_SAVE)
-        self._delete_script = self._client.register_script(_DELETE)
+        self._save_script = self._client.register_script(SAVE)
+        self._delete_script = self._client.register_script(DELETE)
         self._locks = KeyLocks()
         self._become_a_holder()
         after_fork_in_child(self, RedisStore._become_a_holder)
@@ -158,7 +133,7 @@ class RedisStore(TokenStore):
                 by a save that does not say `replacing`.
         """
         key = AccountKey(*key)
-        document = _document(key, token)
+        document = document_of(key, token)
         how, aside = "replace", ""
         if replacing is None:
             how, aside = self._room_for(key)
@@ -166,9 +141,8 @@ class RedisStore(TokenStore):
             saved = self._save_script(
                 keys=[self._account(key), *self._indexes, aside or self._account(key)],
                 args=[
-                    _member(key),
-                    _score(token.expires_at, unknown="-inf" if token.refresh_token else "+inf"),
-                    _score(token.get("refresh_expires_at"), unknown="") if token.refresh_token else "",
+                    member_of(key),
+                    *scores_of(token),
                     how,
                     secrets.token_hex(16),
                     # Last, for Redis quotes the first arguments of a command that it does not know.
@@ -179,13 +153,13 @@ class RedisStore(TokenStore):
             )
         if not saved:
             check_replacing(key, self.load(key), replacing)
-            raise StoreError(f"{self._account(key)} is damaged: its fields disagree. {_MEND}.")
+            raise StoreError(f"{self._account(key)} is damaged: its fields disagree. {MEND}.")
 
     def delete(self, key: AccountKey) -> None:
         """Forget the account."""
         key = AccountKey(*key)
         with self.lock(key), _as_store_error("delete", key):
-            self._delete_script(keys=[self._account(key), *self._indexes], args=[_member(key)])
+            self._delete_script(keys=[self._account(key), *self._indexes], args=[member_of(key)])
 
     @contextlib.contextmanager
     def lock(self, key: AccountKey) -> Iterator[None]:
@@ -204,14 +178,14 @@ class RedisStore(TokenStore):
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts, damaged ones included."""
         # Nothing in a quoted name means anything in a pattern.
-        pattern = None if client_key is None else f"{_quoted(client_key)}:*"
+        pattern = None if client_key is None else f"{quoted(client_key)}:*"
         seen = set()
         with _as_store_error("list"):
             for member, _ in self._client.zscan_iter(self._indexes[0], match=pattern, count=PAGE_LENGTH):
                 # A scan may meet a member twice.
                 if member not in seen:
                     seen.add(member)
-                    yield from _key_of(member)
+                    yield from key_of(member)
 
     def expiring(self, before: float) -> Iterator[AccountKey]:
         """Yield the accounts that expire, soonest first."""
@@ -230,7 +204,7 @@ class RedisStore(TokenStore):
     # --- keys --------------------------------------------------------------------------------------
 
     def _account(self, key: AccountKey) -> str:
-        return f"{self._prefix}token:{_member(key)}"
+        return f"{self._prefix}token:{member_of(key)}"
 
     @property
     def _indexes(self) -> tuple[str, str]:
@@ -242,14 +216,14 @@ class RedisStore(TokenStore):
         with _as_store_error("load", key):
             try:
                 fields = self._client.hgetall(name)
-                return (_opened(key, fields) if fields else None), ""
+                return (token_in(key, fields) if fields else None), ""
             except UnicodeDecodeError:
-                return None, f"{name} is damaged. {_MEND}"
-            except _Damaged as error:
+                return None, f"{name} is damaged. {MEND}"
+            except Damaged as error:
                 return None, f"{name} {error}"
             except ResponseError as error:
                 if str(error).startswith("WRONGTYPE"):
-                    return None, f"{name} is of another type than a token's. {_MEND}"
+                    return None, f"{name} is of another type than a token's. {MEND}"
                 raise
 
     def _room_for(self, key: AccountKey) -> tuple[str, str]:
@@ -257,7 +231,7 @@ class RedisStore(TokenStore):
         _, damage = self._look(key)
         if not damage:
             return "overwrite", ""
-        aside = f"{self._prefix}damaged:{_member(key)}:{time.time_ns()}"
+        aside = f"{self._prefix}damaged:{member_of(key)}:{time.time_ns()}"
         log.warning("keeping damage aside as %s: %s", aside, damage)
         return "keep aside", aside
 
@@ -273,7 +247,7 @@ class RedisStore(TokenStore):
                 )
             fresh = [member for member, _ in page if member not in seen]
             for member in fresh:
-                yield from _key_of(member)
+                yield from key_of(member)
             if len(page) < length:
                 return
             last = page[-1][1]
@@ -290,7 +264,7 @@ class RedisStore(TokenStore):
                 return
             with _as_store_error("lock", key):
                 lease = self._client.lock(
-                    f"{self._prefix}lock:{_member(key)}",
+                    f"{self._prefix}lock:{member_of(key)}",
                     timeout=self._lease,
                     sleep=POLL_INTERVAL_S,
                     lock_class=_Lease,
@@ -325,72 +299,6 @@ def _release(lease: _Lease, key: AccountKey) -> None:
         lease.release()
     except (RedisError, OSError) as error:
         log.warning("the lock of account %s could not be released: %s", key.open_id, error)
-
-
-class _Damaged(Exception):
-    """What is stored is no token of this account; the text follows the key's name."""
-
-
-_MEND = "A new login replaces it and keeps it aside"
-
-
-def _quoted(text: str) -> str:
-    return quote(text, safe="", errors="surrogatepass")
-
-
-def _member(key: AccountKey) -> str:
-    return f"{_quoted(key.client_key)}:{_quoted(key.open_id)}"
-
-
-def _key_of(member: bytes | str) -> Iterator[AccountKey]:
-    """Yield the account that an index's member means; nothing, with a warning, if it means none."""
-    text = member if isinstance(member, str) else member.decode("ascii", "replace")
-    client_key, colon, open_id = text.partition(":")
-    if colon:
-        yield AccountKey(*(unquote(part, errors="surrogatepass") for part in (client_key, open_id)))
-    else:
-        log.warning("passing over what is no account in an index: %r", text)
-
-
-def _score(time_s: float | None, *, unknown: str) -> str:
-    return unknown if time_s is None else repr(float(time_s))
-
-
-def _document(key: AccountKey, token: TikTokToken) -> str:
-    envelope = {
-        "format": "tiktok-oauth-session token",
-        "version": ENVELOPE_VERSION,
-        "client_key": key.client_key,
-        "open_id": key.open_id,
-        "saved_at": int(time.time()),
-        "token": dict(token),
-    }
-    try:
-        return json.dumps(envelope)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
-
-
-def _opened(key: AccountKey, fields: Mapping[Any, Any]) -> TikTokToken:
-    """Return the token in an account's hash.
-
-    Raises:
-        _Damaged: There is none.
-    """
-    try:
-        content: Any = json.loads(fields.get(b"document") or fields["document"])
-        version, token = content["version"], content["token"]
-        stored_key = AccountKey(content["client_key"], content["open_id"])
-        damaged = not (isinstance(token, dict) and isinstance(version, int))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        damaged = True
-    if damaged:
-        raise _Damaged(f"is damaged. {_MEND}")
-    if version > ENVELOPE_VERSION:
-        raise _Damaged(f"was written by a later version of this package (envelope {version})")
-    if stored_key != key:
-        raise _Damaged("holds the token of another account")
-    return TikTokToken(token)
 
 
 @contextlib.contextmanager

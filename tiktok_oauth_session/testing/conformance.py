@@ -31,7 +31,7 @@ HARD_OPEN_IDS = (
     "-000.leading.dash",
     "..",
     "../../etc/passwd",
-    "a/b\\c:d*e?f\"g<h>i|j",
+    'a/b\\c:d*e?f"g<h>i|j',
     "UPPER",
     "upper",
     "with space, comma and\nnewline",
@@ -66,7 +66,9 @@ class TokenStoreConformance:
     @pytest.fixture
     def store(self) -> Iterator[TokenStore]:
         """Make an empty store. Every subclass overrides this."""
-        raise TypeError(f"{type(self).__name__} does not say how to make a store: override the fixture `store`.")
+        raise TypeError(
+            f"{type(self).__name__} does not say how to make a store: override the fixture `store`."
+        )
 
     def another(self, store: TokenStore) -> TokenStore:
         """Return a second handle on the same tokens and locks.
@@ -235,6 +237,18 @@ class TokenStoreConformance:
         _Worker(lambda: self.another(store).save(KEY, token())).finish()
 
         assert token() == store.load(KEY)
+
+    def test_lock__outlives_what_is_nested_in_it(self, store: TokenStore) -> None:
+        """A lock that its holder takes again is not freed by the inner block's end."""
+        entered = threading.Event()
+        with store.lock(KEY):
+            with store.lock(KEY), store.try_lock(KEY):
+                store.save(KEY, token())
+            waiter = _Worker(lambda: self._enter(store, entered))
+            kept_out = not entered.wait(GLIMPSE_S)
+        waiter.finish()
+
+        assert kept_out
 
     def test_delete__waits_for_the_lock(self, store: TokenStore) -> None:
         """A logout waits for a refresh, so that the refresh cannot bring the account back."""

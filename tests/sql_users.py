@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,9 +15,19 @@ from tiktok_oauth_session.stores.sql import SQLStore
 from tiktok_oauth_session.testing.conformance import KEY, token
 
 
+@contextlib.contextmanager
+def opened(url):
+    """Lend a store on an engine of its own."""
+    engine = sqlalchemy.create_engine(url)
+    try:
+        yield SQLStore(engine)
+    finally:
+        engine.dispose()
+
+
 def hold(url):
     """Hold the account's lock until the end."""
-    with SQLStore(sqlalchemy.create_engine(url)).lock(KEY):
+    with opened(url) as store, store.lock(KEY):
         say(ready=True)
         signal.pause()
 
@@ -44,7 +55,7 @@ def hold_and_fork(url):
     if not child:
         say(held=held, loaded=loaded, errors=errors)
         os._exit(0)
-    with SQLStore(sqlalchemy.create_engine(url)).try_lock(KEY) as free:
+    with opened(url) as other, other.try_lock(KEY) as free:
         say(free=free)
     engine.dispose()
 

@@ -20,8 +20,13 @@ CALLBACK = "https://app.example/callback/"
 def phone(monkeypatch):
     """What happens in the pauses between two polls, in this order; nobody sleeps."""
     acts = []
-    monkeypatch.setattr("tiktok_oauth_session.qr.time.sleep", lambda _: acts.pop(0)() if acts else None)
-    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", lambda _: None)
+
+    def pause(seconds):
+        if seconds == POLL_INTERVAL_S:  # not one between two tries of the same poll
+            assert acts, "polling would go on for ever"
+            acts.pop(0)()
+
+    monkeypatch.setattr("time.sleep", pause)
     return acts
 
 
@@ -88,13 +93,13 @@ def test_wait__a_desktop_app(fake, make_session, phone):
 def test_wait__polls_at_the_interval(fake, make_session, monkeypatch):
     """Between two polls it waits two seconds, and no longer than is left."""
     pauses, now = [], [1000.0]
-    monkeypatch.setattr("tiktok_oauth_session.qr.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
 
     def pause(seconds):
         pauses.append(seconds)
         now[0] += seconds
 
-    monkeypatch.setattr("tiktok_oauth_session.qr.time.sleep", pause)
+    monkeypatch.setattr("time.sleep", pause)
     login = make_session().start_qr_login()
     with pytest.raises(AuthorizationError) as caught:
         login.wait(2 * POLL_INTERVAL_S + 0.5)
@@ -286,12 +291,14 @@ def test_wait__again(fake, make_session):
     assert 1 == len(fake.requests_to("token"))
 
 
-@pytest.mark.parametrize("trouble", [("status", {"status": 503}), ("html", {"status": 502}), ("reset_before", {})])
+@pytest.mark.parametrize(
+    "trouble", [("status", 3, {"status": 503}), ("html", 1, {"status": 502}), ("reset_before", 3, {})]
+)
 def test_wait__trouble_that_passes(fake, make_session, phone, trouble):
     """Polling goes on through a gateway's errors and lost connections."""
-    kind, details = trouble
+    kind, times, details = trouble
     login = make_session().start_qr_login()
-    fake.fail("qr_check", kind, times=3, **details)
+    fake.fail("qr_check", kind, times=times, **details)
     phone += [lambda: fake.confirm_qr(login.url)]
 
     assert login.wait(60)["access_token"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from oauthlib.oauth2 import WebApplicationClient
 
 from tiktok_oauth_session.compliance import tiktok_compliance_fix
-from tiktok_oauth_session.errors import AuthorizationError, TokenNotSaved
+from tiktok_oauth_session.errors import AuthorizationError, TokenNotSaved, reason_of
 from tiktok_oauth_session.exchange import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.grants import client_credentials, exchange_code
@@ -175,7 +175,7 @@ class AuthorizingMixin(_Base):
         except Exception as failure:
             raise TokenNotSaved(
                 "TikTok issued a token and it could not be saved: save the `token` of this error, or let the "
-                f"user log in again. ({type(failure).__name__})",
+                f"user log in again. ({reason_of(failure)})",
                 token=token,
             ) from failure
         self._hold(token)
@@ -225,6 +225,17 @@ class AuthorizingMixin(_Base):
         loopback = self.platform.loopback_needs_pkce and is_loopback(self.redirect_uri)
         return self._pkce == "S256" or loopback
 
+    def _require_registered(self) -> None:
+        """Refuse to send a user to a page that can only show an error."""
+        if self.platform.authorization_parameters is None:
+            return
+        for name, value in (("client_key", self.client_id), ("redirect_uri", self.redirect_uri)):
+            if (
+                not value
+                and {"client_key": "client_id"}.get(name, name) in self.platform.authorization_parameters
+            ):
+                raise ValueError(f"A login needs the {name} that is registered for your app: pass `{name}=`.")
+
     def authorization_url(
         self, url: str | None = None, state: str | None = None, **kwargs: Any
     ) -> tuple[str, str]:
@@ -242,10 +253,11 @@ class AuthorizingMixin(_Base):
             `code_verifier`, if it uses PKCE) in the user's web session.
 
         Raises:
-            ValueError: A secret was to become part of the URL.
+            ValueError: There is no client key or no redirect URI, or a secret was to become part of the URL.
 
         Source: https://developers.tiktok.com/doc/login-kit-web
         """
+        self._require_registered()
         state = state or self.new_state()
         self._state = state
         verifier = None

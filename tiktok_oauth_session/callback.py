@@ -39,13 +39,13 @@ def matching_state(returned: str | None, expected: Iterable[object]) -> str:
         return matches[0]
     if not known:
         raise StateMismatch(
-            "There is no state to compare the callback's with, so a forged one would be accepted. Pass the "
-            "one that authorization_url() returned as `state=`, or `state=False` if you have compared it "
-            "yourself."
+            "No login is open here that this callback could belong to: it was finished already (was the page "
+            "reloaded?), or another session began it. Begin a new login, or pass the state that "
+            "authorization_url() returned as `state=` (`state=False` only if you have compared it yourself)."
         )
     raise StateMismatch(
-        "The callback does not carry the state of a login that was begun here. Ignore it; the login can "
-        "still be finished with the right callback, or begun anew."
+        "The callback does not carry the state of a login that was begun here. If it was pasted, paste the "
+        "whole address; if a stranger sent it, ignore it. The login can still be finished, or begun anew."
     )
 
 

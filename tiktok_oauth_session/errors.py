@@ -192,3 +192,8 @@ def new_error(base: type[TikTokOAuthError], message: str, *, error: str, **evide
     """
     joined = _class_for(base, error)  # type: ignore[arg-type]  # mypy mistakes the class for an instance
     return joined(message, error=error, **evidence)
+
+
+def reason_of(failure: BaseException) -> str:
+    """Return why something failed: the words of errors of ours, which hold no secret, or else its kind."""
+    return str(failure) if isinstance(failure, StoreError) else type(failure).__name__

@@ -136,7 +136,7 @@ def _no_reply(failure: Exception, secrets: list[str]) -> NoReply:
     name, words = type(failure).__name__, redact_query(redact(str(failure), secrets))
     fate = "and may or may not have carried the request out" if sent else "and nothing was sent"
     return NoReply(
-        f"TikTok's OAuth endpoint gave no reply {fate}: {name}: {words}",
+        f"TikTok's OAuth endpoint gave no reply {fate}: {name}: {words}. Try again later.",
         sent=sent,
         error="no_reply",
     )

@@ -69,6 +69,12 @@ def exchange_code(
     """
     parameters = {k: v for k, v in parameters.items() if v is not None}
     client = session._client  # noqa: SLF001 - requests-oauthlib has no public name for it
+    if "client_secret" in (session.platform.token_parameters or ()) and not client_secret:
+        # Before the code is spent.
+        raise TokenError(
+            "The code cannot be exchanged without the app's secret: pass `client_secret=`.",
+            error="invalid_client",
+        )
     if isinstance(client, LegacyApplicationClient):
         for needed in ("username", "password"):
             if needed not in parameters:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 Parameters = Mapping[str, str] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Platform:
     """One OAuth surface of TikTok. Fields are named after RFC 8414 where it has a name.
 
@@ -101,6 +101,10 @@ class Platform:
     invalid_token_codes: tuple[str | int, ...] = ()
     #: False where the API answers HTTP 200 to a dead token as well.
     api_errors_by_status: bool = True
+
+    def __repr__(self) -> str:
+        """Show which surface it is, and where."""
+        return f"<{type(self).__name__} {self.name!r} at {self.token_endpoint}>"
 
     def at(self, base_url: str) -> Platform:
         """Return the same surface on another base URL, such as a fake or a proxy.

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from tiktok_oauth_session.compliance import authorization_code, matching_state, read_reply
+from tiktok_oauth_session.callback import authorization_code, matching_state
+from tiktok_oauth_session.compliance import read_reply
 from tiktok_oauth_session.errors import AuthorizationError, new_error
 from tiktok_oauth_session.exchange import HARMLESS, NoReply, Transport, post
 from tiktok_oauth_session.grants import exchange_code
@@ -42,7 +43,7 @@ _STATUSES = get_args(QRStatus)
 _SCANNED = ("scanned", "confirmed", "utilised")
 _BUSY = (429, 500, 502, 503, 504)
 # On the legacy surface the ticket's place occurs a second time, in a URL within the URL.
-_TICKET = re.compile(r"(\bclient_ticket(?:=|%3D))[^&%#]*", re.IGNORECASE)
+_TICKET = re.compile(r"((?:[?&]|%3F|%26)client_ticket(?:=|%3D))[^&%#]*", re.IGNORECASE)
 
 
 class QRLogin:

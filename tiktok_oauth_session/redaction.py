@@ -25,6 +25,9 @@ SECRET_PARAMETERS = frozenset(
     }
 )
 
+#: Characters: shorter values are no secrets, and blotting them out would blot out words.
+SHORTEST_SECRET = 4
+
 _IN_A_QUERY = re.compile(rf"(?<=[?&])({'|'.join(sorted(SECRET_PARAMETERS))})=[^&\s\"']*")
 
 
@@ -36,7 +39,7 @@ def secrets_in(fields: Mapping[str, object]) -> list[str]:
 def redact(text: str, secrets: Iterable[str]) -> str:
     """Blot the secrets out of a text, as they are and as a URL spells them."""
     # The longest first: one secret may begin another.
-    for secret in sorted(secrets, key=len, reverse=True):
+    for secret in sorted((s for s in secrets if len(s) >= SHORTEST_SECRET), key=len, reverse=True):
         for spelling in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
             text = text.replace(spelling, BLOT)
     return text

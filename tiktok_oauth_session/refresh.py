@@ -29,6 +29,7 @@ from tiktok_oauth_session.errors import (
     TokenError,
     TokenExpired,
     TokenNotSaved,
+    reason_of,
 )
 from tiktok_oauth_session.exchange import (
     REFRESH_AT_LAST,
@@ -243,7 +244,7 @@ class RefreshEngine:
             raise TokenNotSaved(
                 "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend "
                 "what keeps your tokens and call again in this process, or save the `token` of this error "
-                f"yourself. ({type(failure).__name__})",
+                f"yourself. ({reason_of(failure)})",
                 token=new,
             ) from failure
         flights.settle(spent)

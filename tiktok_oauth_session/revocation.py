@@ -44,9 +44,8 @@ def revoke(
     try:
         response = post(session, "POST", url, headers, {place: parameters}, transport, REVOCATION)
     except NoReply as error:
-        raise RevocationError(
-            f"Nobody knows whether the token was revoked: {error} Revoke it again.", error=error.error
-        ) from error
+        what = "Nobody knows whether the token was revoked" if error.sent else "The token was not revoked"
+        raise RevocationError(f"{what}: {error}", error=error.error) from error
     secrets = secrets_in({**parameters, "token": token})
     checked(
         read_reply(response, platform=platform),

@@ -116,7 +116,9 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         host = origin_of(url).host
         if host not in self._told_bare:
             self._told_bare |= {host}
-            log.info("requests to %s go without the token: it is not one of the API's hosts", host)
+            log.warning(
+                "requests to %s go without the token; api_hosts= names further hosts that may see it", host
+            )
         return False
 
     def _send_with(
@@ -168,6 +170,10 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             if self.store is not None and self.open_id:
                 raise ReauthorizationRequired(
                     "The store holds no token for this account. The user has to log in (again)."
+                )
+            if self.store is not None:
+                log.warning(
+                    "a request goes without a token: open_id= says which of the store's accounts is meant"
                 )
             return token
         if token.freshness() is Freshness.FRESH:

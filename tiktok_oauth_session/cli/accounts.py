@@ -86,7 +86,7 @@ def run_token(arguments: argparse.Namespace) -> int:
     token = _load(store, account)
     if token.freshness() is not Freshness.FRESH:
         # Everything below is slow to import, and a fresh token needs none of it.
-        token = _renewed(store, account)
+        token = connections.session_for(store, account).usable_token()
     print(token.access_token)
     return EXIT_OK
 
@@ -183,14 +183,6 @@ def _load(store: TokenStore, account: AccountKey) -> TikTokToken:
     if token is None or not token.access_token:
         raise Stop(f"{account.open_id} has just been logged out. Run: tiktok-oauth login", EXIT_LOGIN)
     return token
-
-
-def _renewed(store: TokenStore, account: AccountKey) -> TikTokToken:
-    from tiktok_oauth_session.cli.interrupts import finishing_first
-
-    session = connections.session_for(store, account)
-    with finishing_first():
-        return session._usable_token(session.client_secret)  # noqa: SLF001 - what every request() begins with
 
 
 def _scopes(token: TikTokToken) -> tuple[list[str], list[str]]:

@@ -11,8 +11,8 @@ from tiktok_oauth_session.cli import credentials, stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
 
 if TYPE_CHECKING:
+    from tiktok_oauth_session.cli.sessions import PatientSession
     from tiktok_oauth_session.platforms import Platform
-    from tiktok_oauth_session.session import TikTokOAuth2Session
     from tiktok_oauth_session.stores import TokenStore
     from tiktok_oauth_session.tokens import AccountKey
 
@@ -65,6 +65,9 @@ def choose(store: TokenStore, wanted: str | None) -> AccountKey:
     Raises:
         Stop: There is none, or more than one could be meant.
     """
+    named = _named(wanted)
+    if named is not None and store.load(named) is not None:
+        return named
     known = find(store)
     if not known:
         raise Stop("Nobody is logged in. Run: tiktok-oauth login", EXIT_LOGIN)
@@ -81,7 +84,15 @@ def choose(store: TokenStore, wanted: str | None) -> AccountKey:
     return meant[0]
 
 
-def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
+def _named(open_id: str | None) -> AccountKey | None:
+    """Return the key of an account without listing any, where app and user are both known."""
+    from tiktok_oauth_session.tokens import AccountKey
+
+    client_key = credentials.setting(credentials.CLIENT_KEY)
+    return AccountKey(client_key, open_id) if client_key and open_id else None
+
+
+def session_for(store: TokenStore, account: AccountKey) -> PatientSession:
     """Return a session for an account of the store.
 
     Raises:
@@ -90,9 +101,9 @@ def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
     surface = platform()
     app = credentials.require(account.client_key)
 
-    from tiktok_oauth_session.session import TikTokOAuth2Session
+    from tiktok_oauth_session.cli.sessions import PatientSession
 
-    return TikTokOAuth2Session(
+    return PatientSession(
         app.client_key,
         client_secret=app.client_secret,
         store=store,

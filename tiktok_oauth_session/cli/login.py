@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
     platform = connections.platform()
     uri = _redirect_uri(arguments)
     store = stores.open_store(arguments.store)
-    stores.require_writable(store)
+    stores.make_ready(store)
     app = credentials.require()
 
     from tiktok_oauth_session.session import TikTokOAuth2Session
@@ -102,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     session = TikTokOAuth2Session(
         app.client_key,
         client_secret=app.client_secret,
-        scope=",".join(arguments.scope or ()),
+        scope=",".join(arguments.scope or ()) or None,
         redirect_uri=uri,
         store=store,
         platform=platform,

@@ -37,8 +37,13 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title><style>
 :root {{ color-scheme: light dark }}
-body {{ font: 18px/1.5 system-ui, sans-serif; max-width: 32em; margin: 20vh auto; padding: 0 1em }}
-</style></head><body><h1>{title}</h1><p>{text}</p></body></html>
+body {{ margin: 0; min-height: 100vh; display: grid; place-items: center;
+       font: 1rem/1.5 system-ui, sans-serif }}
+main {{ box-sizing: border-box; width: min(26rem, 100% - 2rem); padding: 2rem;
+       border: 1px solid #8886; border-radius: 1rem }}
+h1 {{ margin: 0 0 .5rem; font-size: 1.375rem }}
+p {{ margin: 0 }}
+</style></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>
 """
 _HEADERS = (
     ("Content-Type", "text/html; charset=utf-8"),
@@ -150,7 +155,8 @@ class CallbackServer:
         """
         url = urlsplit(target)
         # A page elsewhere whose name resolves to this machine sends its own name as Host.
-        if host not in [f"{name}:{self.port}" for name in _HOSTS] or url.path != self._path:
+        named = host in [f"{name}:{self.port}" for name in _HOSTS]
+        if not named or not target.startswith("/") or url.path != self._path:
             return _ELSEWHERE
         answer = parse_qs(url.query)
         state = answer.get("state", [""])[0]
@@ -207,7 +213,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         owner = self.server.owner
-        status, title, text = owner.answer(self.path, self.headers.get("Host", ""))
+        # Not self.path, in which the parent has mended double slashes.
+        target = self.requestline.split()[1]
+        status, title, text = owner.answer(target, self.headers.get("Host", ""))
         page = _PAGE.format(title=html.escape(title), text=html.escape(text)).encode()
         try:
             self.send_response(status)

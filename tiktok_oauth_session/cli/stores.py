@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import re
 import sys
@@ -32,6 +33,19 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         help="where tokens are kept: a folder, or sqlite:///, postgresql://, mysql:// or redis:// "
         f"(default: ${STORE}, else a folder of your own). A URL with a password belongs in ${STORE}.",
     )
+
+
+def make_ready(store: TokenStore) -> None:
+    """Make what a store needs before anything can be kept in it, and find out whether it works.
+
+    Raises:
+        StoreError: It could not be made.
+        Stop: It does not work.
+    """
+    create_tables = getattr(store, "create_tables", None)
+    if create_tables is not None:
+        create_tables()
+    require_writable(store)
 
 
 def require_writable(store: TokenStore) -> None:
@@ -95,13 +109,17 @@ def _sql_store(url: str, scheme: str) -> TokenStore:
     except ImportError as error:
         raise _missing("sql", error) from None
     try:
-        return SQLStore(sqlalchemy.create_engine(_with_driver(url, scheme)))
+        engine = sqlalchemy.create_engine(_with_driver(url, scheme))
+        store = SQLStore(engine)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         # Not its words: they quote the URL, password included.
         raise Stop(f"No store is known for URLs that begin with {scheme}://.", EXIT_USAGE) from None
     except ImportError as error:
         names = " or ".join(_DRIVERS.get(scheme, (str(error.name),)))
         raise Stop(f"No driver for {scheme} is installed: install {names}.", EXIT_USAGE) from None
+    # The engine lives as long as the process, and takes leave of the database.
+    atexit.register(engine.dispose)
+    return store
 
 
 def _with_driver(url: str, scheme: str) -> str:

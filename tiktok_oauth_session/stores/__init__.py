@@ -85,8 +85,10 @@ class TokenStore(abc.ABC):
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude every other holder of this account's lock until the block ends.
 
-        The holder's own `load`, `save` and `delete` work inside the block. The lock of a holder that
-        dies is free at once (or, where only a lease can be had, when the lease ends).
+        Holders are threads, of this process and of others, through this handle and through every
+        other one. The holding thread may take the lock again, and its own `load`, `save` and `delete`
+        work inside the block. The lock of a holder that dies is free at once (or, where only a lease
+        can be had, when the lease ends).
 
         Raises:
             StoreError: It could not be had in `LOCK_TIMEOUT_S`.

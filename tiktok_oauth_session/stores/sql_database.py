@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -23,7 +23,7 @@ from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.stores import KeyLocks
 from tiktok_oauth_session.stores.private_files import file_name, lock_file
 from tiktok_oauth_session.stores.sql_locks import LOCKS, Lock, NamedLock
-from tiktok_oauth_session.stores.sql_trouble import Kind, Trouble
+from tiktok_oauth_session.stores.sql_trouble import NOT_PASSING, Kind, Trouble
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +56,8 @@ class Database:
         if self._lock_type is None and engine.dialect.name != "sqlite":
             known = ", ".join(sorted({*LOCKS, "sqlite"}))
             raise ValueError(f"SQLStore has no lock for {engine.dialect.name}; it has for {known}.")
-        # With AUTOCOMMIT, PostgreSQL would forget a lock's timeout, which is the transaction's.
-        postgresql = engine.dialect.name == "postgresql"
-        options: dict[str, Any] = {"isolation_level": "READ COMMITTED"} if postgresql else {}
         # The same pool as the caller's; but tokens are parameters, which SQLAlchemy shows in logs and errors.
-        self._engine = engine.execution_options(**options)
+        self._engine = engine.execution_options()
         self._engine.hide_parameters = True
         self._callers_engine = engine
         self._one_connection = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
@@ -137,7 +134,7 @@ class Database:
                 trouble = Trouble.of(error)
             # Out here, where SQLAlchemy's error is not attached to ours: it has the parameters.
             if not tries.get(trouble.kind):
-                raise trouble.error(doing, self.where, explain() if trouble.kind is Kind.OTHER else None)
+                raise trouble.error(doing, self.where, explain() if trouble.kind in NOT_PASSING else None)
             tries[trouble.kind] -= 1
 
     @contextlib.contextmanager
@@ -170,10 +167,11 @@ class Database:
 
     # --- locks -------------------------------------------------------------------------------------
 
-    def locked(self, name: str, timeout: float) -> AbstractContextManager[bool]:
+    def locked(self, doing: str, name: str, timeout: float) -> AbstractContextManager[bool]:
         """Hold the lock of a name against everybody who uses this database.
 
         Args:
+            doing: What it is for, for the error.
             name: Which lock.
             timeout: Seconds to wait; 0 does not.
 
@@ -184,7 +182,7 @@ class Database:
             StoreError: The database, or the directory with its lock files, failed.
         """
         if self._lock_type is not None:
-            return self._locked(self._lock_type(name), timeout)
+            return self._locked(doing, self._lock_type(name), timeout)
         if self._lock_files is None:
             # It is this process's alone, whose threads are excluded already.
             return contextlib.nullcontext(enter_result=True)
@@ -198,9 +196,9 @@ class Database:
         return Path(os.path.realpath(file) + LOCKS_SUFFIX) if file else None
 
     @contextlib.contextmanager
-    def _locked(self, lock: Lock, timeout: float) -> Iterator[bool]:
+    def _locked(self, doing: str, lock: Lock, timeout: float) -> Iterator[bool]:
         deadline = time.monotonic() + timeout
-        held = self._patiently("lock an account", lambda: self._acquired(lock, deadline))
+        held = self._patiently(doing, lambda: self._acquired(lock, deadline))
         if held is None:
             yield False
             return
@@ -212,7 +210,7 @@ class Database:
         with ExitStack() as held:
             connection = held.enter_context(self._kept(deadline))
             left = max(deadline - time.monotonic(), 0.0)
-            with _given_up_if_lost(connection), connection.begin():
+            with _given_up_if_lost(connection):
                 acquired = lock.acquire(connection, left)
             if not acquired:
                 return None
@@ -241,8 +239,7 @@ class Database:
             log.warning("the connection that held an account's lock was cut, and the lock was lost with it")
             return
         try:
-            with connection.begin():
-                lock.release(connection)
+            lock.release(connection)
         except BaseException as error:
             # The lock ends with the connection, and must not come back with it from the pool.
             connection.invalidate()

@@ -148,6 +148,8 @@ def row_of(key: AccountKey, token: TikTokToken) -> dict[str, Any]:
         document = json.dumps(envelope)
     except (TypeError, ValueError) as error:
         raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
+    # As it will be when it is loaded.
+    token = TikTokToken(token)
     refreshable = token.refresh_token is not None
     unknown = OVERDUE if refreshable else None
     return {

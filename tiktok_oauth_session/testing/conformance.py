@@ -9,6 +9,9 @@ Subclass `TokenStoreConformance` in a test module and say how to make a store::
 
         def another(self, store):
             return MyStore(...)        # a second handle on the same tokens
+
+It asks with threads, through several handles. That the lock also excludes other processes, or other
+machines, where the store is shared by them, is for a test of your own.
 """
 
 from __future__ import annotations
@@ -195,6 +198,15 @@ class TokenStoreConformance:
 
         assert [KEY, NEIGHBOUR] == list(store.expiring(2000))
 
+    def test_refresh_expiring__soonest_first(self, store: TokenStore) -> None:
+        """Accounts whose refresh token ends before a time come soonest first; unknown ends are left out."""
+        keys = [AccountKey("sbaw-test-key", f"user-{n}") for n in range(3)]
+        for key, ends in zip(keys, (3000, 1000, 4000), strict=True):
+            store.save(key, TikTokToken(token(), refresh_expires_at=ends))
+        store.save(KEY, token())
+
+        assert [keys[1], keys[0]] == list(store.refresh_expiring(4000))
+
     # --- locks -------------------------------------------------------------------------------------
 
     def test_lock__holder_reads_and_writes(self, store: TokenStore) -> None:
@@ -268,6 +280,23 @@ class TokenStoreConformance:
 
         assert held
         assert token() == store.load(KEY)
+
+    def test_try_lock__taken(self, store: TokenStore) -> None:
+        """A lock that somebody else holds is never had: `try_lock` says so, or waits until it is free."""
+        freed = threading.Event()
+        had_too_early: list[bool] = []
+
+        def try_it() -> None:
+            with self.another(store).try_lock(KEY) as held:
+                had_too_early.append(held and not freed.is_set())
+
+        with store.lock(KEY):
+            other = _Worker(try_it)
+            time.sleep(GLIMPSE_S)
+            freed.set()
+        other.finish()
+
+        assert [False] == had_too_early
 
     def test_lock__many_threads_lose_no_update(self, store: TokenStore) -> None:
         """Read, change, write under the lock: no update of any thread is lost."""

@@ -1,0 +1,137 @@
+"""Many processes, accounts and accidents on one SQL database."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import statistics
+import sys
+import time
+
+import pytest
+import scenarios
+import sql_users
+from servers import MariaDB, PostgreSQL, SQLite
+from sql_rows import assert_plan_uses, execute, fill, plan_of, statements_of
+
+from tiktok_oauth_session import TokenNotSaved
+from tiktok_oauth_session.stores.sql import SQLStore
+from tiktok_oauth_session.testing import FakeTikTok
+
+MILLION = 1_000_000
+#: Seconds in which the next 1,000 of them have to be found.
+FOUND_WITHIN_S = 0.050
+
+
+@pytest.fixture
+def fake():
+    """A TikTok whose clock is the machine's."""
+    return FakeTikTok()
+
+
+@pytest.fixture
+def tiktok(fake):
+    """Its address."""
+    with fake.serve() as running:
+        yield running.url
+
+
+def opens(database):
+    """Make the table; return how any process opens the store."""
+    with sql_users.opened(database.url) as store:
+        store.create_tables()
+    return f"import_module('sql_users').opened({database.url!r})"
+
+
+def test_refresh__eight_processes(database, fake, tiktok):
+    """8 processes of 8 threads on one database and an expired token: 1 request, 64 answers, no reuse."""
+    scenarios.assert_one_refresh(opens(database), fake, tiktok)
+
+
+@contextlib.contextmanager
+def own_server(kind):
+    """Lend a server that no other test uses."""
+    kind.require()
+    with kind() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [
+        pytest.param(PostgreSQL, signal.SIGINT, id="postgresql-stopped"),
+        pytest.param(PostgreSQL, signal.SIGKILL, id="postgresql-killed"),
+        pytest.param(MariaDB, signal.SIGTERM, id="mariadb-stopped"),
+        pytest.param(MariaDB, signal.SIGKILL, id="mariadb-killed"),
+    ],
+)
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.long)])
+def test_refresh__restart(fake, tiktok, count, kind, how):
+    """A restart of the database in the middle of many refreshes costs errors that say so, and no account."""
+    with own_server(kind) as server:
+        errors = scenarios.assert_restart_loses_nothing(
+            opens(server), fake, tiktok, stop=lambda: server.stop(how), start=server.start, count=count
+        )
+
+    assert_clear(errors)
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.long)])
+def test_refresh__sqlite_not_to_be_had(fake, tiktok, count, tmp_path):
+    """So does a SQLite file that somebody else keeps to themselves for a while."""
+    database = SQLite(tmp_path / "tokens.db", timeout=0.1)
+    errors = scenarios.assert_restart_loses_nothing(
+        opens(database), fake, tiktok, stop=database.stop, start=database.start, count=count
+    )
+
+    assert_clear(errors)
+
+
+def assert_clear(errors):
+    """See that whoever was told of an outage was told what to do."""
+    texts = {str(error) for error in errors if not isinstance(error, TokenNotSaved)}
+    sys.stdout.write(f"{len(errors)} calls were told, such as: {sorted(texts)[:3]}\n")
+
+    assert texts
+    assert [] == [text for text in texts if "Call again when the database at" not in text]
+
+
+@pytest.mark.parametrize("scenario", ["assert_overtaken", "assert_answered_late", "assert_left_alone"])
+def test_refresh__connection_of_the_holder_cut(database, fake, tiktok, scenario):
+    """When the lock is lost during a refresh, no second refresh token is spent and no newer token lost."""
+    getattr(scenarios, scenario)(opens(database), fake, tiktok, database.cut)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
+def test_expiring__of_a_million(kind, request, tmp_path, engines):
+    """The next 1,000 of 1,000,000 accounts to expire are found by an index, in under 50 ms."""
+    database = SQLite(tmp_path / "tokens.db") if kind == "sqlite" else request.getfixturevalue(kind)
+    if kind != "sqlite":
+        database.clear()
+    engine = engines(database)
+    store = SQLStore(engine)
+    store.create_tables()
+    began = time.monotonic()
+    fill(engine, MILLION)
+    execute(engine, "ANALYZE")
+    filled_s = time.monotonic() - began
+    middle = MILLION / 2
+    seconds, found = [], []
+    for _ in range(9):
+        began = time.perf_counter()
+        found = list(itertools.islice(store.expiring(middle), 1000))
+        seconds.append(time.perf_counter() - began)
+    sent = statements_of(engine, lambda: list(itertools.islice(store.expiring(middle), 1001)))
+    plans = [plan_of(engine, *each) for each in sent if "ORDER BY" in each[0]]
+    sys.stdout.write(
+        f"{kind}: filled in {filled_s:.0f} s; the next 1,000: first {seconds[0] * 1000:.1f} ms, median "
+        f"{statistics.median(seconds) * 1000:.1f} ms\n"
+    )
+
+    assert [f"user-{n}" for n in range(1, 1001)] == [key.open_id for key in found]
+    assert len(plans) == 2
+    for plan in plans:
+        assert_plan_uses("ix_tiktok_tokens_expires_at", plan)
+    assert statistics.median(seconds) < FOUND_WITHIN_S

@@ -1,0 +1,212 @@
+"""``doctor``: what is wrong with the set-up, and what TikTok's error page means."""
+
+from __future__ import annotations
+
+import argparse
+import email.utils
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
+
+from tiktok_oauth_session.cli import connections, credentials, stores
+from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.output import table, tell
+from tiktok_oauth_session.cli.redirects import (
+    DEFAULT_REDIRECT_URI,
+    complaint_about,
+    is_of_this_machine,
+    with_port,
+)
+
+if TYPE_CHECKING:
+    import requests
+
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+
+#: Seconds by which this machine's clock may differ: within them everybody waits for a refresh anyway.
+CLOCK_TOLERANCE_S = 60.0
+#: For a redirect URI that takes any port; nothing is to come back to it.
+ANY_PORT = 3455
+
+PASSED = "passed"
+FAILED = "failed"
+UNKNOWN = "unknown"
+
+#: What TikTok's error page names in ``error_type`` -> what it means.
+#: Source: reports of many repositories; TikTok documents no list.
+_MEANINGS = {
+    "client_key": (
+        "TikTok does not accept the client key: the app is a draft or under review, the sandbox's key and "
+        "the production's are mixed up, or Login Kit is not added to the app."
+    ),
+    "scope": "A scope is not added to the app or not approved by TikTok.",
+    "redirect_uri": (
+        "The redirect URI is not registered byte for byte: scheme, localhost or 127.0.0.1, port and trailing "
+        "slash all count, and sandbox and production have separate lists."
+    ),
+    "code_challenge": (
+        "The PKCE challenge is missing or malformed, which TikTok wants for redirect URIs of this machine."
+    ),
+    "code_challenge_method": "TikTok takes the PKCE method S256 only.",
+    "non_sandbox_target": "The key is a sandbox's, and this TikTok account is not one of its target users.",
+}
+#: Source: keys that people published; TikTok documents no prefixes.
+_KINDS = (("sb", "a sandbox's key"), ("aw", "a production key"), ("mn", "a mini drama's key"))
+
+
+class Finding(NamedTuple):
+    """What one check found."""
+
+    check: str
+    result: str
+    words: str
+
+
+def add_parser(subcommands: Any) -> None:
+    """Add the subcommand."""
+    parser = subcommands.add_parser(
+        "doctor",
+        help="check the set-up; explain TikTok's error page",
+        description="Check credentials, redirect URI, clock and store, and ask TikTok whether it accepts the "
+        "key and the secret. With the address of TikTok's error page, explain that instead.",
+    )
+    parser.add_argument(
+        "page", nargs="?", metavar="ADDRESS", help="the address of TikTok's error page, in quotes"
+    )
+    parser.add_argument("--redirect-uri", metavar="URI", help="the redirect URI to check, as registered")
+    stores.add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, and tell what was found."""
+    if arguments.page is not None:
+        explanation = explain(arguments.page)
+        if not explanation:
+            raise Stop("TikTok's error pages have error_type= in their address; that has not.", EXIT_USAGE)
+        print(explanation)
+        return EXIT_OK
+    findings = list(_findings(arguments))
+    table(("CHECK", "RESULT", ""), findings, judged=1)
+    failed = [finding.check for finding in findings if finding.result == FAILED]
+    if failed:
+        tell(f"To be mended: {', '.join(failed)}.")
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def explain(page: str) -> str:
+    """Return what TikTok's error page means; an empty string if the address is not one's.
+
+    Args:
+        page: What the browser's address bar shows.
+    """
+    query = dict(parse_qsl(page.partition("?")[2]))
+    kind = query.get("error_type", "")
+    if not kind:
+        return ""
+    number = f" ({query['errCode']})" if query.get("errCode") else ""
+    said = f"TikTok says {query.get('error', 'no')}{number}, about: {kind}."
+    meaning = _MEANINGS.get(kind, "Nobody has published what that means.")
+    log_id = f" Its support asks for the log id {query['logid']}." if query.get("logid") else ""
+    return f"{said} {meaning}{log_id}"
+
+
+def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
+    uri = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI) or DEFAULT_REDIRECT_URI
+    complaint = complaint_about(uri)
+    yield Finding("redirect URI", FAILED if complaint else PASSED, f"{uri} {complaint}" if complaint else uri)
+    if not complaint:
+        yield from _port_finding(uri)
+    yield _store_finding(arguments.store)
+    key, secret = (credentials.setting(name) for name in (credentials.CLIENT_KEY, credentials.CLIENT_SECRET))
+    yield _credentials_finding(key, secret)
+    if key and secret:
+        yield from _tiktok_findings(key, secret, with_port(uri, ANY_PORT))
+
+
+def _port_finding(uri: str) -> Iterator[Finding]:
+    port = urlsplit(with_port(uri, 0)).port
+    if not is_of_this_machine(uri) or not port:
+        return
+    with socket.socket() as probe:
+        taken = probe.connect_ex(("127.0.0.1", port)) == 0
+    words = "is in use by another program" if taken else "is free"
+    yield Finding("port", FAILED if taken else PASSED, f"{port} {words}")
+
+
+def _store_finding(option: str | None) -> Finding:
+    store = stores.open_store(option)
+    where = getattr(store, "directory", type(store).__name__)
+    try:
+        stores.require_writable(store)
+        accounts = len(connections.find(store))
+    except Stop as error:
+        return Finding("store", FAILED, str(error))
+    return Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
+
+
+def _credentials_finding(key: str, secret: str) -> Finding:
+    if not key or not secret:
+        missing = credentials.CLIENT_SECRET if key else credentials.CLIENT_KEY
+        return Finding("credentials", FAILED, f"no {missing} in the environment or in {credentials.path()}")
+    if key == secret:
+        return Finding("credentials", FAILED, "the client key and the client secret are the same")
+    kind = next((words for prefix, words in _KINDS if key.startswith(prefix)), "a key of no known kind")
+    return Finding("credentials", PASSED, f"{key}, {kind}, and a secret of {len(secret)} characters")
+
+
+def _tiktok_findings(key: str, secret: str, uri: str) -> Iterator[Finding]:
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+
+    platform = connections.platform()
+    with TikTokOAuth2Session(key, client_secret=secret, redirect_uri=uri, platform=platform) as session:
+        replies: list[requests.Response] = []
+
+        def note(reply: requests.Response) -> requests.Response:
+            replies.append(reply)
+            return reply
+
+        session.register_compliance_hook("access_token_response", note)
+        yield _key_finding(session)
+        yield _clock_finding(replies)
+        yield _page_finding(session)
+
+
+def _key_finding(session: TikTokOAuth2Session) -> Finding:
+    from tiktok_oauth_session.errors import TokenError
+
+    try:
+        session.fetch_client_token()
+    except TokenError as error:
+        if error.error in ("invalid_client", "no_reply"):
+            return Finding("key and secret", FAILED, " ".join(str(error).split()))
+        # Not every app may have a token of its own, but TikTok looks at the key and the secret first.
+        return Finding("key and secret", UNKNOWN, f"TikTok answered {error.error}")
+    return Finding("key and secret", PASSED, "TikTok accepts them")
+
+
+def _clock_finding(replies: list[requests.Response]) -> Finding:
+    try:
+        theirs = email.utils.parsedate_to_datetime(replies[-1].headers["Date"]).timestamp()
+    except (IndexError, KeyError, ValueError, TypeError):
+        return Finding("clock", UNKNOWN, "no reply told the time")
+    off = time.time() - theirs
+    words = f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} TikTok's"
+    return Finding("clock", FAILED if abs(off) > CLOCK_TOLERANCE_S else PASSED, words)
+
+
+def _page_finding(session: TikTokOAuth2Session) -> Finding:
+    """Open the authorize page as a browser would, up to the redirect that names a mistake."""
+    import requests
+
+    url, _ = session.authorization_url()
+    try:
+        options: dict[str, Any] = {"withhold_token": True, "timeout": session.token_timeout}
+        reply = session.request("GET", url, allow_redirects=False, **options)
+    except requests.RequestException as error:
+        return Finding("login page", FAILED, f"cannot be reached ({type(error).__name__})")
+    if explanation := explain(reply.headers.get("Location", "")):
+        return Finding("login page", FAILED, explanation)
+    return Finding("login page", PASSED, "names no mistake (a browser may be told more)")

@@ -1,0 +1,171 @@
+"""Steering a fake TikTok that runs in another process, over HTTP below ``/_control/``.
+
+==========================  ======================================================================
+request                     what it does
+==========================  ======================================================================
+`POST advance`              `seconds`: moves the fake's clock forward.
+`POST fail`                 `endpoint`, `kind`, `times` and details: plans an accident.
+`POST heal`                 Cancels every planned accident.
+`POST reset`                Forgets tokens, codes, users, requests, accidents; resets the clock.
+`POST user`                 `open_id`, `display_name`: adds a user.
+`POST remove`               `open_id`: the user removes the app; all their tokens die.
+`POST scan`                 `url`, `open_id`, `grant`: a phone scans a QR code.
+`POST confirm`              `url`, `open_id`, `grant`: the user allows that login.
+`POST expire`               `url`: ends a QR code's life early.
+`GET requests`              Every request so far: endpoint, method, path, names of parameters,
+                            status, error. No values.
+`GET state`                 The clock, and how often a spent refresh token was presented.
+==========================  ======================================================================
+
+Parameters come in the query, a form or a JSON object. Replies are JSON objects; a mistake is HTTP 400
+with `error`. What TikTok's own paths answer is the same with and without these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .exchange import Exchange, FrontDoor
+from .fake import FakeTikTok
+from .faults import Fault
+from .records import Reply, RequestRecord
+from .server import FakeServer
+
+PREFIX = "/_control/"
+
+_Answer = Callable[[FakeTikTok, dict[str, Any]], dict[str, Any]]
+
+
+def serve_with_controls(fake: FakeTikTok, port: int = 0) -> FakeServer:
+    """Start a server on 127.0.0.1 that also answers below ``/_control/``.
+
+    Args:
+        fake: The fake to serve and to steer.
+        port: The port; 0 takes a free one.
+    """
+    return FakeServer(_SteeredDoor(fake), port)
+
+
+class _SteeredDoor:
+    """A fake's front door with a service entrance."""
+
+    def __init__(self, fake: FakeTikTok) -> None:
+        self._fake = fake
+        self._door: FrontDoor = fake._door  # noqa: SLF001 - the same package's
+
+    def open(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
+        """Take a request in: TikTok's own go through the front door, untouched."""
+        record = RequestRecord.read(method, url, headers, sent, self._fake.now())
+        if not record.path.startswith(PREFIX):
+            return self._door.open(method, url, headers, sent)
+        return _Steering(self._fake, self._door, record)
+
+
+class _Steering(Exchange):
+    """A request to steer the fake; it is in no record and meets with no accident."""
+
+    def __init__(self, fake: FakeTikTok, door: FrontDoor, record: RequestRecord) -> None:
+        super().__init__(door, record, None, Fault())
+        self._fake = fake
+
+    def reply(self, wait: Callable[[float], bool]) -> Reply | None:
+        """Do what is asked."""
+        known = _ANSWERS.get((self.record.method, self.record.path.removeprefix(PREFIX).rstrip("/")))
+        if known is None:
+            names = ", ".join(f"{method} {name}" for method, name in _ANSWERS)
+            return Reply.json(404, {"error": f"there are {names}"})
+        try:
+            return Reply.json(200, known(self._fake, dict(self.record.parameters)))
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"missing or unknown: {error}" if isinstance(error, KeyError) else str(error)
+            return Reply.json(400, {"error": what})
+
+
+def _advance(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
+    fake.advance(float(asked["seconds"]))
+    return {"now": fake.now()}
+
+
+def _fail(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
+    times = asked.pop("times", 1)
+    if isinstance(body := asked.get("body"), str):
+        asked["body"] = body.encode()
+    endpoint, kind = asked.pop("endpoint"), asked.pop("kind")
+    details = {name: _number(value) for name, value in asked.items()}
+    fake.fail(endpoint, kind, times=None if times in (None, "") else int(times), **details)
+    return {}
+
+
+def _number(value: Any) -> Any:
+    """Return a number that came as the text of a form or a query."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _heal(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
+    fake.heal()
+    return {}
+
+
+def _reset(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
+    fake.reset()
+    return {}
+
+
+def _user(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
+    return {"open_id": fake.add_user(**asked).open_id}
+
+
+def _remove(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
+    fake.remove_connection(asked["open_id"])
+    return {}
+
+
+def _phone(act: Callable[..., None]) -> _Answer:
+    def play(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
+        grant = asked.get("grant")
+        scopes = grant.split(",") if isinstance(grant, str) else grant
+        act(fake, asked["url"], user=asked.get("open_id"), grant=scopes)
+        return {}
+
+    return play
+
+
+def _expire(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
+    fake.expire_qr(asked["url"])
+    return {}
+
+
+def _requests(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "requests": [
+            {
+                "endpoint": record.endpoint,
+                "method": record.method,
+                "path": record.path,
+                "parameters": sorted(record.parameters),
+                "status": record.status,
+                "error": record.error,
+            }
+            for record in fake.requests
+        ]
+    }
+
+
+def _state(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
+    return {"now": fake.now(), "reuse_attempts": fake.reuse_attempts}
+
+
+_ANSWERS: Mapping[tuple[str, str], _Answer] = {
+    ("POST", "advance"): _advance,
+    ("POST", "fail"): _fail,
+    ("POST", "heal"): _heal,
+    ("POST", "reset"): _reset,
+    ("POST", "user"): _user,
+    ("POST", "remove"): _remove,
+    ("POST", "scan"): _phone(FakeTikTok.scan_qr),
+    ("POST", "confirm"): _phone(FakeTikTok.confirm_qr),
+    ("POST", "expire"): _expire,
+    ("GET", "requests"): _requests,
+    ("GET", "state"): _state,
+}

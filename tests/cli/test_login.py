@@ -14,10 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 
-cv2 = pytest.importorskip("cv2", reason="pip install opencv-python-headless")
-import numpy as np  # noqa: E402 - comes with cv2
-
-from tiktok_oauth_session import AccountKey  # noqa: E402
+from tiktok_oauth_session import AccountKey
 
 LOGIN = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
 SCAN = re.compile(r"aweme://\S+")
@@ -282,6 +279,8 @@ def test_paste__refused(start, fake):
 
 def decode(lines):
     """Read a QR code out of what a terminal shows, as a camera would."""
+    cv2 = pytest.importorskip("cv2", reason="pip install opencv-python-headless")
+    np = pytest.importorskip("numpy")
     halves = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}
     width = max(map(len, lines))
     rows = [[halves[c][half] for c in line.ljust(width)] for line in lines for half in (0, 1)]

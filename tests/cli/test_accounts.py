@@ -179,6 +179,14 @@ def test_token__expired(run, fake, logged_in, tokens):
     assert ["refresh"] == [record.endpoint for record in fake.requests]
 
 
+def test_token__ends_soon(run, fake, logged_in):
+    """One that ends within minutes is refreshed as well, so that the script has time to use it."""
+    _, token = logged_in(**dying(access=300))
+
+    assert fake.is_alive(token["access_token"])
+    assert token["access_token"] != run("token").out.strip() == fake.tokens[0]["access_token"]
+
+
 def test_token__network_gone(run, server, logged_in):
     """In the advisory window a token that still works is printed although TikTok cannot be reached."""
     _, token = logged_in(**dying(access=300))

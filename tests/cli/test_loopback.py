@@ -265,6 +265,22 @@ def test_host__another():
         CallbackServer(host="example.com")
 
 
+def test_exit__waits_for_the_page(server, monkeypatch):
+    """The process may end right after the login: by then the browser has its page."""
+    slowly = loopback._Handler.send_response
+
+    def send_response(*arguments):
+        time.sleep(0.2)
+        slowly(*arguments)
+
+    monkeypatch.setattr(loopback._Handler, "send_response", send_response)
+    Browser(f"{server.redirect_uri}?code=c&state=right")
+    server.wait(WAIT_S)
+    server.__exit__(None, None, None)
+
+    assert server._shown.is_set()
+
+
 def test_exit__idle_connections(server):
     """A connection that a browser opened and never used does not hold up the end."""
     with socket.create_connection(("127.0.0.1", server.port)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -40,8 +39,7 @@ class Server:
             parent = "/tmp"  # noqa: S108 - mkdtemp makes a private one below it
         self.directory = Path(tempfile.mkdtemp(prefix="tiktok-", dir=parent))
         if self._as:
-            account = pwd.getpwnam(self.user)
-            os.chown(self.directory, account.pw_uid, account.pw_gid)
+            shutil.chown(self.directory, self.user, self.user)
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
@@ -279,7 +277,7 @@ def database(request, tmp_path):
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
-def server(request):
+def database_server(request):
     """An empty database of each kind that has a server."""
     server = request.getfixturevalue(request.param)
     server.clear()

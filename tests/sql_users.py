@@ -37,6 +37,9 @@ def hold_and_fork(url):
     engine = sqlalchemy.create_engine(url)
     store = SQLStore(engine)
     store.save(KEY, token(1))
+    with engine.connect(), engine.connect():
+        # Two connections for the pool; the lock will be on one of them.
+        pass
     child = 0
     with store.lock(KEY):
         with warnings.catch_warnings():
@@ -48,12 +51,12 @@ def hold_and_fork(url):
             say(loaded=generation(store))
             hear()
         else:
-            errors = []
+            idle, errors = engine.pool.checkedin(), []
             sys.unraisablehook = lambda error: errors.append(str(error.exc_value))
             with store.try_lock(KEY) as held:
                 loaded = generation(store)
     if not child:
-        say(held=held, loaded=loaded, errors=errors)
+        say(idle=idle, held=held, loaded=loaded, errors=errors)
         os._exit(0)
     with opened(url) as other, other.try_lock(KEY) as free:
         say(free=free)

@@ -18,6 +18,7 @@ from tiktok_oauth_session import (
     TokenError,
     TokenNotSaved,
 )
+from tiktok_oauth_session.errors import StateMismatch
 from tiktok_oauth_session.stores import StoreError
 
 DESKTOP = "http://127.0.0.1:3455/callback/"
@@ -283,3 +284,17 @@ def test_client_token__refused(fake, make_session, issue):
         caught.value.description,
     )
     assert old == session.token
+
+
+@pytest.mark.parametrize("lost", [None, ""])
+@pytest.mark.parametrize("forged", [False, True])
+def test_state__lost_is_no_waiver_where_a_login_is_open(fake, make_session, lost, forged):
+    """A web session that lost its state does not get by with whatever login is open on a shared session."""
+    session = make_session()
+    url, state = session.authorization_url()
+    callback = fake.authorize(url)
+    callback = callback.replace(f"&state={state}", "") if forged else callback
+
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=callback, state=lost)
+    assert [] == fake.requests_to("token")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -366,3 +367,101 @@ def test_logout__unsaved_token_stays_gone(fake_tiktok: FakeTikTok, monkeypatch: 
     assert caught.value.token is not None
     assert fake_tiktok.is_alive(str(caught.value.token.refresh_token))
     assert store.load(connection.key) is None
+
+
+@pytest.mark.parametrize("home", ["memory", "file", "updater"])
+@pytest.mark.parametrize("accident", ["reset before", "reset after"])
+def test_refresh_token__lost_while_alive(
+    fake_tiktok: FakeTikTok, tmp_path: Path, accident: str, home: str
+) -> None:
+    """An explicit refresh whose reply is lost is not sent again while the access token works."""
+    connection = Connection(fake_tiktok, home, tmp_path, 7000)
+    fake_tiktok.fail("refresh", ACCIDENTS[accident][0])
+    for _ in range(2):
+        with pytest.raises(TokenError):
+            connection.session.refresh_token()
+
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+    assert fake_tiktok.reuse_attempts == 0
+    assert connection.session.get(USER_INFO).status_code == 200
+
+
+def test_unclear__a_new_process_spares_the_refresh_token(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
+    """Who finds the mark of an unfinished refresh, and a token that works, sends nothing."""
+    first = Connection(fake_tiktok, "file", tmp_path, 300)
+    fake_tiktok.fail("refresh", "reset_after")
+    first.do("advisory refresh")
+    # A store of its own knows nothing but what the file says.
+    second = TikTokOAuth2Session(
+        fake_tiktok.client_key,
+        client_secret=fake_tiktok.client_secret,
+        store=FileStore(tmp_path),
+        open_id=first.key.open_id,
+    )
+    second.mount("https://", fake_tiktok.adapter())
+
+    assert second.get(USER_INFO).status_code == 200
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+
+
+@pytest.mark.parametrize("status", [500, 504])
+def test_unclear__server_error_with_a_body(fake_tiktok: FakeTikTok, tmp_path: Path, status: int) -> None:
+    """An HTTP 5xx leaves open whether the refresh was carried out, whatever JSON comes with it."""
+    connection = Connection(fake_tiktok, "file", tmp_path, 300)
+    fake_tiktok.fail("refresh", "error", error="gateway_timeout", status=status)
+    connection.do("advisory refresh")
+
+    assert REFRESH_STARTED_AT in (connection.stored or {})
+
+
+def test_updater__failing_beside_a_store(fake_tiktok: FakeTikTok) -> None:
+    """An updater that failed is told again, although the store has had the token all along."""
+    connection = Connection(fake_tiktok, "memory", Path(), -1)
+    told: list[TikTokToken] = []
+    failures = [OSError("down")]
+
+    def updater(token: TikTokToken) -> None:
+        if failures:
+            raise failures.pop()
+        told.append(token)
+
+    connection.session.token_updater = updater
+    with pytest.raises(TokenNotSaved):
+        connection.do("expired refresh")
+    connection.do("expired refresh")
+
+    assert [connection.stored] == told
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+
+
+def test_failure__is_not_shared_once_somebody_succeeded(fake_tiktok: FakeTikTok) -> None:
+    """Who waited for a refresh that failed uses the token that another machine has saved meanwhile."""
+    connection = Connection(fake_tiktok, "memory", Path(), -1)
+    store = connection.store
+    assert store is not None
+    waiter = TikTokOAuth2Session(
+        fake_tiktok.client_key,
+        client_secret=fake_tiktok.client_secret,
+        store=store,
+        open_id=connection.key.open_id,
+    )
+    waiter.mount("https://", fake_tiktok.adapter())
+    newer = TikTokToken({**fake_tiktok.issue_token(), "expires_at": time.time() + 7000})
+    answers: list[int] = []
+    thread = threading.Thread(target=lambda: answers.append(waiter.get(USER_INFO).status_code))
+    assert waiter.token
+
+    def elsewhere(_: object) -> None:
+        thread.start()
+        time.sleep(0.2)
+        fake_tiktok.fail("refresh", "error", error="invalid_client")
+
+    fake_tiktok.before("refresh", elsewhere)
+    with store.lock(connection.key):
+        with pytest.raises(TokenError):
+            connection.do("expired refresh")
+        store.save(connection.key, newer)
+    thread.join(10)
+
+    assert [200] == answers
+    assert len(fake_tiktok.requests_to("refresh")) == 1

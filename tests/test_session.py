@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 import pickle
 
 import pytest
 from oauthlib.oauth2 import InsecureTransportError
+from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
 
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TikTokOAuth2Session
@@ -331,3 +333,21 @@ def test_replay__not_for_any_401(fake, make_session, issue, body):
 
     assert (401, body) == (response.status_code, response.content)
     assert 1 == len(fake.requests)
+
+
+def test_request__redirect_takes_every_token_header_off(fake, make_session, issue, requests_mock):
+    """A redirect to another host loses the token, also where it travels in a header of its own."""
+    platform = dataclasses.replace(LOGIN_KIT, access_token_header="Access-Token", access_token_prefix="")
+    session = make_session(token=issue(), platform=platform)
+    session.mount("https://", HTTPAdapter())
+    requests_mock.get(
+        "https://open.tiktokapis.com/v2/x/",
+        status_code=302,
+        headers={"Location": "https://elsewhere.example/"},
+    )
+    requests_mock.get("https://elsewhere.example/", text="{}")
+    session.get("https://open.tiktokapis.com/v2/x/")
+    first, second = requests_mock.request_history
+
+    assert "Access-Token" in first.headers
+    assert "Access-Token" not in second.headers

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import collections
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from oauthlib.oauth2 import WebApplicationClient
+from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session.compliance import tiktok_compliance_fix
-from tiktok_oauth_session.errors import AuthorizationError, TokenNotSaved, reason_of
+from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, TokenNotSaved, reason_of
 from tiktok_oauth_session.exchange import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.grants import client_credentials, exchange_code
@@ -78,6 +80,7 @@ class AuthorizingMixin(_Base):
         self._open_id = open_id
         self._code_verifier: str | None = None
         self._logins = PendingLogins()
+        self._client_token_guard = threading.Lock()
         key: Any = client_key or client_id  # None will do, whatever oauthlib's stubs say
         super().__init__(
             client_id=key,
@@ -88,7 +91,7 @@ class AuthorizingMixin(_Base):
             pkce=pkce,
             **parent_kwargs,
         )
-        if self.scope is None and platform.default_scope:
+        if not split_scopes(self.scope) and platform.default_scope:
             self._scope = list(platform.default_scope)
         self.compliance_hook = {kind: _InOrder() for kind in self.compliance_hook}
         tiktok_compliance_fix(self, platform=platform)
@@ -99,7 +102,11 @@ class AuthorizingMixin(_Base):
     def _leave_connections(self) -> None:
         """In a forked child: the parent goes on talking over its connections."""
         for adapter in self.adapters.values():
-            adapter.close()
+            if isinstance(adapter, HTTPAdapter):
+                # A new pool: closing the old one would wait for a lock that a thread of the parent may hold.
+                pooled: Any = adapter  # its stubs leave out how it is pickled
+                pooled.__setstate__(pooled.__getstate__())
+        self._client_token_guard = threading.Lock()
 
     def __getstate__(self) -> NoReturn:
         """Refuse to be copied or pickled.
@@ -159,6 +166,22 @@ class AuthorizingMixin(_Base):
                 else:
                     token = stored
         self._hold(token)
+
+    def _place(self, token: TikTokToken, spent: TikTokToken) -> TikTokToken:
+        """Put a refreshed token into the store, unless the store has gone on without it.
+
+        Returns:
+            The token that the store holds afterwards.
+        """
+        key = self._key(token)
+        if self.store is None or key is None:
+            return token
+        with self.store.lock(key):
+            stored = self.store.load(key)
+            if stored is not None and stored.refresh_token != spent.refresh_token:
+                return stored
+            self.store.save(key, token)
+        return token
 
     def _keep(self, token: TikTokToken) -> TikTokToken:
         """Hand the token of a new login to store and updater, then use it."""
@@ -365,9 +388,16 @@ class AuthorizingMixin(_Base):
                 # A code that the caller gave to oauthlib's client, or a grant that has none.
                 return Consent(on_client or "")
             raise ValueError("Please supply either code or authorization_response parameters.")
-        consent = self._logins.finish(
-            code=code, authorization_response=response, state=state, known_state=self._state
-        )
+        try:
+            consent = self._logins.finish(
+                code=code, authorization_response=response, state=state, known_state=self._state
+            )
+        except StateMismatch:
+            # Not an answer to the login that is open here: that one can still be finished.
+            raise
+        except AuthorizationError:
+            self._state = None
+            raise
         self._state = None
         return consent
 
@@ -416,8 +446,8 @@ class AuthorizingMixin(_Base):
         token = client_credentials(self, Transport(timeout=self.token_timeout))
         if self.token_updater:
             self.token_updater(TikTokToken(token))
-        self._hold(token)
         self._client_token = token.access_token
+        self._hold(token)
         return token
 
     _client_token: str | None = None
@@ -426,6 +456,12 @@ class AuthorizingMixin(_Base):
         return self._client_token is not None and token.access_token == self._client_token
 
     def _renewed_client_token(self, token: TikTokToken) -> TikTokToken:
+        """Return another client token than one that will not do."""
         if token.freshness() is Freshness.ADVISORY:
             return token
-        return self.fetch_client_token()
+        with self._client_token_guard:
+            current = self._own_token()
+            if self._holds_client_token(current) and current.access_token != token.access_token:
+                # Another thread was faster.
+                return current
+            return self.fetch_client_token()

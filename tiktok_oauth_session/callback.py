@@ -31,7 +31,7 @@ def matching_state(returned: str | None, expected: Iterable[object]) -> str:
     Raises:
         StateMismatch: None of them.
     """
-    known = [state for state in expected if isinstance(state, str)]
+    known = [state for state in expected if isinstance(state, str) and state]
     matches = [
         s for s in known if hmac.compare_digest(s.encode(), (returned or "").encode("utf-8", "replace"))
     ]

@@ -66,16 +66,20 @@ class Flights:
     """The flights of this process: per store and account, or per refresh token without a store."""
 
     def __init__(self) -> None:
-        self._forget()
-        after_fork_in_child(self, Flights._forget)
-
-    def _forget(self) -> None:
         self._guard = threading.Lock()
         self._by_store: weakref.WeakKeyDictionary[TokenStore, collections.OrderedDict[AccountKey, Flight]] = (
             weakref.WeakKeyDictionary()
         )
         self._storeless: collections.OrderedDict[AccountKey, Flight] = collections.OrderedDict()
         self._unsaved: dict[str, TikTokToken] = {}
+        after_fork_in_child(self, Flights._leave_locks)
+
+    def _leave_locks(self) -> None:
+        """In a forked child: whoever held a lock does not exist here. What is known stays known."""
+        self._guard = threading.Lock()
+        self._by_store = weakref.WeakKeyDictionary()
+        for flight in self._storeless.values():
+            flight.lock = KeyLock()
 
     def of(self, store: TokenStore | None, key: AccountKey) -> Flight:
         """Return the flight of a connection, the same one to everybody."""

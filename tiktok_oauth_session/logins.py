@@ -66,10 +66,15 @@ class PendingLogins:
         )
         matched = None
         if state is not False and "error" not in answer:
+            if state is not ... and not isinstance(state, str):
+                # Such as the None of a web session that has lost it: not a waiver.
+                state = ""
             given = state if isinstance(state, str) else None
             begun = [*self._verifiers, *([known_state] if known_state else [])]
             returned = answer.get("state") if authorization_response else given
-            matched = matching_state(returned, [given] if authorization_response and given else begun)
+            matched = matching_state(
+                returned, [given] if authorization_response and given is not None else begun
+            )
         # An error needs no state: it logs nobody in, and TikTok may leave the state out of it.
         finished = self._verifiers.pop(matched or answer.get("state", ""), None)
         return Consent(authorization_code(answer), finished, answer.get("scopes"))

@@ -48,8 +48,18 @@ log = logging.getLogger(__name__)
 #: Sends one refresh token to TikTok and returns what came for it.
 Ask = Callable[[TikTokToken, Retry], TikTokToken]
 
-#: Replies that leave open whether the refresh was carried out.
-_UNCLEAR = ("invalid_response", "missing_token", "server_error")
+#: Refusals that say that the refresh was not carried out (RFC 6749 section 5.2).
+_CLEAR = (
+    "invalid_client",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_scope",
+    "unauthorized_client",
+    "unsupported_grant_type",
+)
+#: Replies that leave open whether it was; so does every other HTTP 5xx.
+_UNCLEAR = ("internal_error", "invalid_response", "missing_token", "server_error", "unknown_error")
+_SERVER_ERROR = 500
 _BUSY = (429, 503)
 
 
@@ -89,7 +99,7 @@ class RefreshEngine:
         try:
             if freshness is Freshness.ADVISORY:
                 with self._home.try_lock() as held:
-                    return self._newer(mine, Freshness.FRESH, REFRESH_IN_TIME) if held else mine
+                    return self._in_time(mine) if held else mine
             return self.renew(mine, force=False)
         except TokenNotSaved:
             raise
@@ -100,12 +110,13 @@ class RefreshEngine:
             self._home.flight.pause(mine)
             return mine
 
-    def renew(self, mine: TikTokToken, *, force: bool) -> TikTokToken:
+    def renew(self, mine: TikTokToken, *, force: bool, refused: bool = False) -> TikTokToken:
         """Return another token than `mine`: somebody else's newer one, or one that is asked for now.
 
         Args:
             mine: The token that will not do.
             force: Whether it will not do although its time is not up.
+            refused: Whether that is because TikTok says that it is dead.
 
         Raises:
             TokenError: As for `fresh`.
@@ -114,10 +125,15 @@ class RefreshEngine:
         arrived = time.monotonic()
         flight = self._home.flight
         with self._home.lock():
+            current = self._current(mine)
+            theirs = current.access_token != mine.access_token
+            if (theirs or not force) and current.freshness() <= Freshness.ADVISORY:
+                return current
             if error := flight.failure_since(arrived):
+                # Of the refresh that this caller waited for.
                 raise error
             try:
-                return self._newer(mine, Freshness.ADVISORY, REFRESH_WAITED_FOR, force=force)
+                return self._refreshed(current, REFRESH_WAITED_FOR, dead=refused and not theirs)
             except (TokenError, StoreError) as error:
                 flight.fail(error)
                 raise
@@ -140,7 +156,7 @@ class RefreshEngine:
             if not held:
                 return None
             current = self._current(mine)
-            return self._refreshed(current, REFRESH_WAITED_FOR, force=False) if is_due(current) else None
+            return self._refreshed(current, REFRESH_WAITED_FOR) if is_due(current) else None
 
     def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None]) -> None:
         """Revoke, while nobody can refresh. A token that has expired is refreshed first.
@@ -152,19 +168,16 @@ class RefreshEngine:
         with self._home.lock():
             current = self._current(mine)
             if current.freshness() is Freshness.EXPIRED:
-                current = self._refreshed(current, REFRESH_WAITED_FOR, force=False)
+                current = self._refreshed(current, REFRESH_WAITED_FOR)
             revoke(current)
 
     # Everything below runs while the lock is held.
 
-    def _newer(
-        self, mine: TikTokToken, good_enough: Freshness, retry: Retry, *, force: bool = False
-    ) -> TikTokToken:
+    def _in_time(self, mine: TikTokToken) -> TikTokToken:
         current = self._current(mine)
-        theirs = current.access_token != mine.access_token
-        if (theirs or not force) and current.freshness() <= good_enough:
+        if current.freshness() is Freshness.FRESH:
             return current
-        return self._refreshed(current, retry, force=force and not theirs)
+        return self._refreshed(current, REFRESH_IN_TIME)
 
     def _current(self, mine: TikTokToken) -> TikTokToken:
         """Read the newest token again, saving one first that could not be saved before."""
@@ -179,7 +192,7 @@ class RefreshEngine:
             return self._saved(unsaved, str(current.refresh_token))
         return current
 
-    def _refreshed(self, current: TikTokToken, retry: Retry, *, force: bool) -> TikTokToken:
+    def _refreshed(self, current: TikTokToken, retry: Retry, *, dead: bool = False) -> TikTokToken:
         spent = current.refresh_token
         if spent is None:
             raise TokenExpired("There is no refresh token for this account. The user has to log in again.")
@@ -188,7 +201,7 @@ class RefreshEngine:
                 f"TikTok refused this account's refresh token before ({current[REFRESH_ERROR]}); it was not "
                 "asked again. The user has to log in again."
             )
-        dead = force or current.freshness() is Freshness.EXPIRED
+        dead = dead or current.freshness() is Freshness.EXPIRED
         unclear = REFRESH_STARTED_AT in current
         if unclear and not dead:
             raise TokenError(
@@ -241,6 +254,8 @@ class RefreshEngine:
             flights.settle(spent)
             return self._current(new)
         except Exception as failure:
+            # If it was the updater that failed, the store has the new token already.
+            flights.keep_unsaved(str(new.refresh_token), new)
             raise TokenNotSaved(
                 "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend "
                 "what keeps your tokens and call again in this process, or save the `token` of this error "
@@ -248,6 +263,7 @@ class RefreshEngine:
                 token=new,
             ) from failure
         flights.settle(spent)
+        flights.settle(str(new.refresh_token))
         return new
 
 
@@ -255,4 +271,6 @@ def _is_unclear(error: TokenError) -> bool:
     """Tell whether the refresh may have been carried out although it failed."""
     if isinstance(error, NoReply):
         return error.sent
-    return error.error in _UNCLEAR and error.status_code not in _BUSY
+    if error.error in _CLEAR or error.status_code in _BUSY:
+        return False
+    return error.error in _UNCLEAR or (error.status_code or 0) >= _SERVER_ERROR

@@ -106,8 +106,8 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         """Tell whether it was our token that was refused: the caller's own `auth=` replaces it."""
         if self.platform.access_token_placement == "parameter":
             return True
-        shown = response.request.headers.get(self.platform.access_token_header, "")
-        return bool(shown) and shown.endswith(token.access_token or "")
+        shown = response.request.headers.get(self.platform.access_token_header)
+        return shown == self.platform.access_token_prefix + (token.access_token or "")
 
     def _may_see_token(self, url: str) -> bool:
         hosts = (*self.platform.api_hosts, *self.api_hosts)
@@ -120,6 +120,13 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
                 "requests to %s go without the token; api_hosts= names further hosts that may see it", host
             )
         return False
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """At a redirect, take the token off for hosts that may not see it, in whatever header it is."""
+        parent: Any = requests.Session  # its stubs give this method no types
+        parent.rebuild_auth(self, prepared_request, response)
+        if not is_one_of(prepared_request.url or "", (*self.platform.api_hosts, *self.api_hosts)):
+            prepared_request.headers.pop(self.platform.access_token_header, None)
 
     def _send_with(
         self,
@@ -148,7 +155,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
                 url, http_method=method, body=data, headers=dict(headers or {})
             )
         if self.platform.access_token_placement == "parameter":
-            # requests takes a header off at a redirect to another host, but no parameter.
+            # At a redirect to another host a header is taken off, but no parameter.
             kwargs = {"allow_redirects": False, **kwargs}
             silence_urllib3()
         try:
@@ -192,7 +199,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             return self._renewed_client_token(token)
         if lacking := self._lacking(token, secret):
             self._refuse(lacking)
-        return self._adopt(token, self._engine(token, secret).renew(token, force=True))
+        return self._adopt(token, self._engine(token, secret).renew(token, force=True, refused=True))
 
     def _lacking(self, token: TikTokToken, secret: str | None) -> str:
         """Return what a refresh would need and is not there, or an empty string."""
@@ -240,11 +247,17 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         home = home_of(self.store, self.client_id or "", self.open_id, token, self.token_updater)
         return RefreshEngine(home, ask)
 
-    def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
-        """Use a token that is safely kept from now on, unless another thread has a newer one."""
-        if self.store is not None and not self.open_id and new is not old:
+    def _adopt(self, old: TikTokToken, new: TikTokToken, *, spent: TikTokToken | None = None) -> TikTokToken:
+        """Use a token that is safely kept from now on, unless another thread has a newer one.
+
+        Args:
+            old: The token that the session held.
+            new: The one to use.
+            spent: The one that was refreshed, if it is not `old`.
+        """
+        if new is not old and self.store is not None and not self.open_id:
             # Whose token it is, only this reply has told.
-            return self._keep(new)
+            new = self._place(new, spent or old)
         if new is not old and self._client.token is old:
             self._hold(new)
         if new.refresh_token != old.refresh_token and self.store is None and not self.token_updater:
@@ -295,7 +308,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         """
         secret = kwargs.pop("client_secret", None) or self.client_secret
         held = self._own_token()
-        mine = TikTokToken({**held, "refresh_token": refresh_token}) if refresh_token else held
+        mine = TikTokToken({**held.marked(), "refresh_token": refresh_token}) if refresh_token else held
         lacking = self._lacking(mine, secret)
         if lacking and not (lacking == "refresh endpoint" and token_url):
             self._refuse(lacking)
@@ -309,9 +322,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         )
         sent = {"url": token_url, "headers": headers, "body": body, "extra": kwargs}
         new = self._engine(mine, secret, transport, **sent).renew(mine, force=True)
-        self._adopt(mine, new)
-        self._hold(new)
-        return new
+        return self._adopt(held, new, spent=mine)
 
     def refresh_ahead(self, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
         """Refresh before it is urgent, unless somebody who shares the store is at it or has done it.
@@ -363,7 +374,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
                 open_id=live.open_id or self.open_id,
                 transport=Transport(timeout=self.token_timeout),
             )
-            if self.store is not None and (key := self._key()):
+            if self.store is not None and (key := self._key()) and not self._holds_client_token(live):
                 self.store.delete(key)
 
         if self._lacking(token, self.client_secret):

@@ -227,3 +227,32 @@ def test_save__conflict_leaves_no_temporary_file(store: FileStore) -> None:
 def test_repr__shows_where(tmp_path: Path) -> None:
     """The repr says where the tokens are and shows none."""
     assert repr(FileStore(tmp_path)) == f"FileStore('{tmp_path}')"
+
+
+def test_save__damaged_and_disk_full(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damage stays an error if the save that would replace it fails: it never turns into a logout."""
+    store.save(KEY, token())
+    token_file(store).write_bytes(b"{")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError):
+        store.save(KEY, token(2))
+    monkeypatch.undo()
+
+    with pytest.raises(StoreError, match="damaged"):
+        store.load(KEY)
+    assert [".json", ".lock"] == sorted(path.suffix for path in store.directory.glob("*/*"))
+
+
+def test_load__pipe_in_a_files_place(store: FileStore) -> None:
+    """A pipe in a file's place is refused, and nobody waits for it."""
+    store.save(KEY, token())
+    path = token_file(store)
+    path.unlink()
+    os.mkfifo(path)
+
+    with pytest.raises(StoreError, match="neither file nor directory"):
+        store.load(KEY)

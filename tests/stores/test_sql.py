@@ -110,6 +110,11 @@ def everything(error):
     return "\n".join([*seen, repr(pickle.dumps(error))])
 
 
+def secret(generation=1):
+    """Return a token that has a secret wherever it may be cut off."""
+    return TikTokToken(act="act.example", **token(generation), note="rft.example")
+
+
 def secrets_in(text):
     """Return the secrets of these tests that are in a text."""
     return [secret for secret in ("act.example", "rft.example", PASSWORD) if secret in text]
@@ -436,9 +441,9 @@ def test_lock__pool_of_one(database, engines, accounts):
     assert THREADS == count_up(store, [AccountKey("key", f"user-{n}") for n in range(accounts)])
 
 
-def test_lock__waits_for_the_pool(server, engines):
+def test_lock__waits_for_the_pool(database_server, engines):
     """Whoever waits for a lock waits for the pool as well, for longer than the pool would let them."""
-    store = SQLStore(engines(server, **POOL_OF_ONE, pool_timeout=0.05))
+    store = SQLStore(engines(database_server, **POOL_OF_ONE, pool_timeout=0.05))
     store.create_tables()
     with ThreadPoolExecutor(1) as pool:
         with store.lock(KEY):
@@ -523,13 +528,13 @@ def test_lock__any_engine(database, engines, monkeypatch, options):
     assert is_free(other, KEY)
 
 
-def test_lock__connection_cut(server, engines, caplog):
+def test_lock__connection_cut(database_server, engines, caplog):
     """Who loses the lock with its connection can still save, unless somebody else has saved meanwhile."""
-    store, other = (SQLStore(engines(server)) for _ in range(2))
+    store, other = (SQLStore(engines(database_server)) for _ in range(2))
     store.create_tables()
     store.save(KEY, token())
     with store.lock(KEY):
-        server.cut()
+        database_server.cut()
         store.save(KEY, token(2), replacing=token().refresh_token)
         seen = store.load(KEY)
         with ThreadPoolExecutor(1) as pool:
@@ -544,10 +549,10 @@ def test_lock__connection_cut(server, engines, caplog):
 
 
 @pytest.mark.parametrize("accident", ["KeyboardInterrupt while it waits", "database error while it frees"])
-def test_lock__never_goes_back_to_the_pool(server, engines, monkeypatch, accident):
+def test_lock__never_goes_back_to_the_pool(database_server, engines, monkeypatch, accident):
     """Whatever cuts the taking or the freeing of a lock short, no connection in the pool still holds it."""
-    engine = engines(server, **POOL_OF_ONE)
-    store, other = SQLStore(engine), SQLStore(engines(server))
+    engine = engines(database_server, **POOL_OF_ONE)
+    store, other = SQLStore(engine), SQLStore(engines(database_server))
     kind = LOCKS[engine.dialect.name]
     acquire = kind.acquire
 
@@ -573,13 +578,13 @@ def test_lock__never_goes_back_to_the_pool(server, engines, monkeypatch, acciden
     assert is_free(store, KEY)
 
 
-def test_pool__connections_cut(server, engines):
+def test_pool__connections_cut(database_server, engines):
     """Connections that were cut while they lay in the pool are replaced without anybody noticing."""
-    store = SQLStore(engines(server))
+    store = SQLStore(engines(database_server))
     store.create_tables()
     store.save(KEY, token())
     for use in (lambda: store.load(KEY), lambda: store.save(KEY, token(2)), lambda: is_free(store, KEY)):
-        server.cut()
+        database_server.cut()
         use()
 
     assert token(2) == store.load(KEY)
@@ -607,14 +612,14 @@ def test_fork__child_inherits_neither_lock_nor_connection(store, database):
         process.say(go=True)
         after = process.hear()
 
-    assert {"held": False, "loaded": 1, "errors": []} == child
+    assert {"idle": 0, "held": False, "loaded": 1, "errors": []} == child
     assert {"loaded": 2} == parent
     assert not free_under_the_lock
     assert {"free": True} == after
 
 
 def test_mariadb__two_databases(mariadb, engines):
-    """Two apps with a database each on one server do not wait for each other's locks."""
+    """Two apps with a database each on one database_server do not wait for each other's locks."""
     mariadb.ask("CREATE DATABASE IF NOT EXISTS other")
     here, there = (
         SQLStore(engines(mariadb)),
@@ -679,9 +684,9 @@ def test_sqlite__busy(tmp_path, engines):
 
 
 @pytest.mark.parametrize("replacing", [None, token().refresh_token])
-def test_save__answer_to_the_commit_lost(server, engines, monkeypatch, replacing):
+def test_save__answer_to_the_commit_lost(database_server, engines, monkeypatch, replacing):
     """A save that was committed, and whose answer was lost with the connection, is no conflict."""
-    engine = engines(server)
+    engine = engines(database_server)
     store = SQLStore(engine)
     store.create_tables()
     store.save(KEY, token())
@@ -689,7 +694,7 @@ def test_save__answer_to_the_commit_lost(server, engines, monkeypatch, replacing
 
     def commit_and_lose(connection):
         commit(connection)
-        if not cuts and server.ask("SELECT version FROM tiktok_tokens") == [(2,)]:
+        if not cuts and database_server.ask("SELECT version FROM tiktok_tokens") == [(2,)]:
             cuts.append(connection)
             connection.dbapi_connection.close()
             raise engine.dialect.dbapi.OperationalError(2013, "Lost connection")
@@ -710,13 +715,13 @@ def refuse(store, engine):
     table = sql.token_table(sqlalchemy.MetaData())
     table.append_constraint(sqlalchemy.CheckConstraint("version > 5"))
     table.create(engine)
-    store.save(KEY, token())
+    store.save(KEY, secret())
 
 
 def too_few_columns(store, engine):
     """Let the statement fail."""
     execute(engine, "ALTER TABLE tiktok_tokens DROP COLUMN version")
-    store.save(KEY, token())
+    store.save(KEY, secret())
 
 
 def wrong_password(store, engine):
@@ -726,7 +731,7 @@ def wrong_password(store, engine):
         url = engine.url.set(database="/nowhere/tokens.db")
     else:
         url = engine.url.set(username="nobody")
-    SQLStore(sqlalchemy.create_engine(url)).save(KEY, token())
+    SQLStore(sqlalchemy.create_engine(url)).save(KEY, secret())
 
 
 @pytest.mark.parametrize("accident", [refuse, too_few_columns, wrong_password])
@@ -746,10 +751,10 @@ def test_logs__show_no_secret(database, engines, caplog):
     engine = engines(database, echo="debug")
     store = SQLStore(engine)
     store.create_tables()
-    store.save(KEY, token())
-    store.save(KEY, token(2), replacing=token().refresh_token)
+    store.save(KEY, secret())
+    store.save(KEY, secret(2), replacing=token().refresh_token)
     with pytest.raises(StoreConflict):
-        store.save(KEY, token(2), replacing="rft.example-spent")
+        store.save(KEY, secret(2), replacing="rft.example-spent")
     with store.lock(KEY):
         store.load(KEY)
     list(store.expiring(math.inf))

@@ -38,6 +38,8 @@ ENVELOPE_VERSION = 1
 # Without these (Windows), symlinks are not refused and directories not synchronised.
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
+# Opening a pipe in a file's place must not wait for somebody to write to it.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 class FileStore(TokenStore):
@@ -111,9 +113,8 @@ class FileStore(TokenStore):
                     # Nobody deletes a lock file: not a logout, but somebody at the directory.
                     fail(f"{path.parent} was removed or replaced meanwhile")
                 check_replacing(key, self.load(key), replacing)
-            else:
-                self._keep_damage_aside(key)
-            _replace(path, text.encode())
+            aside = None if replacing is not None else self._aside(key)
+            _replace(path, text.encode(), aside=aside)
 
     def delete(self, key: AccountKey) -> None:
         """Forget the account. Its empty lock file stays."""
@@ -163,17 +164,16 @@ class FileStore(TokenStore):
             except StoreError as error:
                 log.warning("passing over an account: %s", error)
 
-    def _keep_damage_aside(self, key: AccountKey) -> None:
+    def _aside(self, key: AccountKey) -> Path | None:
+        """Return where to keep the account's file if it is damaged; None if it is not, or not there."""
         path = self._path(key)
+        envelope = _read(path)
         try:
-            self.load(key)
+            if envelope is None or _opened(path, envelope)[0] == key:
+                return None
         except StoreError as error:
-            if path.is_symlink():
-                raise
-            aside = path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
-            with as_store_error("keep aside", path):
-                path.replace(aside)
-            log.warning("kept a damaged file aside as %s: %s", aside.name, error)
+            log.warning("keeping a damaged file aside: %s", error)
+        return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
 
     @contextlib.contextmanager
     def _held(self, key: AccountKey, timeout: float) -> Iterator[bool]:
@@ -195,7 +195,7 @@ def _temporary(path: Path) -> Path:
 def _read(path: Path) -> bytes | None:
     with as_store_error("read", path):
         try:
-            descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _BINARY)
+            descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _BINARY)
         except (FileNotFoundError, NotADirectoryError):
             return None
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
@@ -219,8 +219,14 @@ def _opened(path: Path, envelope: bytes) -> tuple[AccountKey, TikTokToken]:
     return key, TikTokToken(token)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Put a file in another's place, in one step that survives a crash."""
+def _replace(path: Path, content: bytes, *, aside: Path | None) -> None:
+    """Put a file in another's place, in one step that survives a crash.
+
+    Args:
+        path: The file.
+        content: What it holds from now on.
+        aside: A second name for what it held until now, given when the new content is safe.
+    """
     temporary = _temporary(path)
     with as_store_error("write", path):
         temporary.unlink(missing_ok=True)
@@ -231,6 +237,8 @@ def _replace(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
+            if aside is not None:
+                os.link(path, aside)
             os.replace(temporary, path)  # noqa: PTH105 - beside the other calls of its kind
         except BaseException:
             temporary.unlink(missing_ok=True)

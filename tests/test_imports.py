@@ -202,7 +202,8 @@ def test_direction__no_circles():
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("errors", set()),
+        ("plain_errors", set()),
+        ("errors", {"plain_errors"}),
         ("platforms", set()),
         ("tokens", {"errors"}),
         ("hints", set()),
@@ -212,7 +213,7 @@ def test_direction__no_circles():
         ("forks", set()),
         ("replies", {"errors", "hints", "redaction", "platforms"}),
         ("exchange", {"errors", "redaction"}),
-        ("stores", {"errors", "forks", "tokens"}),
+        ("stores", {"forks", "plain_errors", "tokens"}),
         ("callback", {"errors", "hints", "origins"}),
         ("compliance", {"callback", "errors", "origins", "platforms", "redaction", "replies", "tokens"}),
     ],
@@ -250,7 +251,7 @@ def test_direction__stores_know_nothing_of_oauth():
     """A store knows tokens, errors and other stores."""
     assert {} == _offenders(
         lambda module: _within(module, "stores"),
-        lambda target: not _within(target, "stores", "tokens", "errors", "forks", ""),
+        lambda target: not _within(target, "stores", "tokens", "errors", "forks", "plain_errors", ""),
     )
 
 

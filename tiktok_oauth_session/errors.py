@@ -22,7 +22,7 @@ Existing ``except`` clauses keep working: what oauthlib or requests would have r
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oauthlib.oauth2 import (
     InvalidGrantError,
@@ -32,57 +32,29 @@ from oauthlib.oauth2 import (
 )
 from oauthlib.oauth2.rfc6749 import errors as oauthlib_errors
 
-if TYPE_CHECKING:
-    import requests
+from tiktok_oauth_session.plain_errors import (
+    APIError,
+    StoreConflict,
+    StoreError,
+    TikTokOAuthError,
+    TokenNotSaved,
+)
 
-    from tiktok_oauth_session.tokens import TikTokToken
-
-
-class TikTokOAuthError(Exception):
-    """Superclass of all errors of this package; never raised itself.
-
-    The message says what happened and what to do next, and holds no secret.
-    """
-
-    #: The error code: RFC 6749's where TikTok uses or means one, else TikTok's own.
-    error: str | None = None
-    #: TikTok's own words, with every secret that was sent blotted out.
-    description: str = ""
-    #: What TikTok's support asks for.
-    log_id: str | None
-    #: TikTok's number for the error, on surfaces that have one.
-    error_code: int | None
-    #: The HTTP status of the reply; None when there was none.
-    status_code: int | Any  # Any, not None: the stubs of OAuth2Error say int
-    #: The reply, where there was one. Its ``request`` holds secrets: do not log it.
-    response: requests.Response | None
-
-    def __init__(
-        self,
-        message: str = "",
-        *,
-        error: str | None = None,
-        description: str = "",
-        log_id: str | None = None,
-        error_code: int | None = None,
-        status_code: int | None = None,
-        response: requests.Response | None = None,
-    ) -> None:
-        # OAuth2Error, where it is a base, sets attributes that its own methods read.
-        super().__init__()
-        self.args = (message,)
-        if error is not None:
-            self.error = error
-        self.description = description
-        self.log_id = log_id
-        self.error_code = error_code
-        self.status_code = status_code
-        self.response = response
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Travel between processes without the response, whose request holds secrets."""
-        state = {name: value for name, value in self.__dict__.items() if name != "response"}
-        return _rebuild, (*_family(type(self)), self.args, {**state, "response": None})
+__all__ = [
+    "APIError",
+    "AuthorizationError",
+    "ReauthorizationRequired",
+    "RevocationError",
+    "StateMismatch",
+    "StoreConflict",
+    "StoreError",
+    "TikTokOAuthError",
+    "TokenError",
+    "TokenExpired",
+    "TokenNotSaved",
+    "new_error",
+    "reason_of",
+]
 
 
 class AuthorizationError(TikTokOAuthError, OAuth2Error):
@@ -119,33 +91,6 @@ class RevocationError(TikTokOAuthError, OAuth2Error):
     """TikTok did not revoke the token; session and store still hold it."""
 
 
-class APIError(TikTokOAuthError):
-    """An API reply that says no, or that is not TikTok's envelope at all."""
-
-
-class StoreError(TikTokOAuthError):
-    """The token store failed, or what it holds is damaged."""
-
-
-class StoreConflict(StoreError):
-    """``save(replacing=…)`` found another refresh token, or none: nothing was written."""
-
-
-class TokenNotSaved(StoreError):
-    """TikTok issued a new token and it could not be saved. The old refresh token is spent.
-
-    While this process lives, the next call saves it again before anything else. If the process is
-    about to end, save `token` yourself: nothing else holds it.
-    """
-
-    #: The new token, the only copy outside this process's memory.
-    token: TikTokToken | None
-
-    def __init__(self, message: str = "", *, token: TikTokToken | None = None, **evidence: Any) -> None:
-        super().__init__(message, **evidence)
-        self.token = token
-
-
 #: oauthlib's classes by RFC 6749 error code.
 _OAUTHLIB_CLASSES: dict[str, type[OAuth2Error]] = {
     cls.error: cls
@@ -160,17 +105,13 @@ def _class_for(base: type[TikTokOAuthError], error: str | None) -> type[TikTokOA
     theirs = _OAUTHLIB_CLASSES.get(error or "")
     if theirs is None or issubclass(base, theirs):
         return base
-    return type(base.__name__, (base, theirs), {"__doc__": base.__doc__, "__module__": base.__module__})
 
+    def reduce(self: TikTokOAuthError) -> tuple[Any, ...]:
+        # By what it was joined of: the joined class has no name that could be imported.
+        return _rebuild, (base, error, self.args, self._evidence())
 
-def _family(cls: type[TikTokOAuthError]) -> tuple[type[TikTokOAuthError], str | None]:
-    """Take apart what `_class_for` joined; the joined class itself cannot be pickled by name."""
-    base: Any = cls.__bases__[0]
-    # Not only oauthlib's classes are second bases, and requests' have no code.
-    error = getattr(cls.__bases__[-1], "error", None)
-    if len(cls.__bases__) == 2 and _class_for(base, error) is cls:  # noqa: PLR2004 - ours and theirs
-        return base, error
-    return cls, None
+    named = {"__doc__": base.__doc__, "__module__": base.__module__, "__reduce__": reduce}
+    return type(base.__name__, (base, theirs), named)
 
 
 def _rebuild(

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.plain_errors import StoreError
 from tiktok_oauth_session.stores import (
     LOCK_TIMEOUT_S,
     KeyLocks,

@@ -1,0 +1,96 @@
+"""The errors of this package that are no errors of oauthlib's: see `tiktok_oauth_session.errors`.
+
+Apart, because importing oauthlib is most of what reading a token from a store would cost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import requests
+
+    from tiktok_oauth_session.tokens import TikTokToken
+
+
+class TikTokOAuthError(Exception):
+    """Superclass of all errors of this package; never raised itself.
+
+    The message says what happened and what to do next, and holds no secret.
+    """
+
+    #: The error code: RFC 6749's where TikTok uses or means one, else TikTok's own.
+    error: str | None = None
+    #: TikTok's own words, with every secret that was sent blotted out.
+    description: str = ""
+    #: What TikTok's support asks for.
+    log_id: str | None
+    #: TikTok's number for the error, on surfaces that have one.
+    error_code: int | None
+    #: The HTTP status of the reply; None when there was none.
+    status_code: int | Any  # Any, not None: the stubs of OAuth2Error say int
+    #: The reply, where there was one. Its ``request`` holds secrets: do not log it.
+    response: requests.Response | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        error: str | None = None,
+        description: str = "",
+        log_id: str | None = None,
+        error_code: int | None = None,
+        status_code: int | None = None,
+        response: requests.Response | None = None,
+    ) -> None:
+        # OAuth2Error, where it is a base, sets attributes that its own methods read.
+        super().__init__()
+        self.args = (message,)
+        if error is not None:
+            self.error = error
+        self.description = description
+        self.log_id = log_id
+        self.error_code = error_code
+        self.status_code = status_code
+        self.response = response
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes without the response, whose request holds secrets."""
+        return _rebuild, (type(self), self.args, self._evidence())
+
+    def _evidence(self) -> dict[str, Any]:
+        """Return the attributes, without the response."""
+        return {**self.__dict__, "response": None}
+
+
+class APIError(TikTokOAuthError):
+    """An API reply that says no, or that is not TikTok's envelope at all."""
+
+
+class StoreError(TikTokOAuthError):
+    """The token store failed, or what it holds is damaged."""
+
+
+class StoreConflict(StoreError):
+    """``save(replacing=…)`` found another refresh token, or none: nothing was written."""
+
+
+class TokenNotSaved(StoreError):
+    """TikTok issued a new token and it could not be saved. The old refresh token is spent.
+
+    While this process lives, the next call saves it again before anything else. If the process is
+    about to end, save `token` yourself: nothing else holds it.
+    """
+
+    #: The new token, the only copy outside this process's memory.
+    token: TikTokToken | None
+
+    def __init__(self, message: str = "", *, token: TikTokToken | None = None, **evidence: Any) -> None:
+        super().__init__(message, **evidence)
+        self.token = token
+
+
+def _rebuild(cls: type[TikTokOAuthError], args: tuple[Any, ...], state: dict[str, Any]) -> TikTokOAuthError:
+    exception = cls(*args)
+    exception.__dict__.update(state)
+    return exception

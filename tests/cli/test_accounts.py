@@ -214,19 +214,23 @@ def test_token__quick(home, logged_in):
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs a system that tells what a process cost")
 def test_token__100_ms(home, logged_in):
-    """A fresh token costs less than 100 ms of one processor, interpreter included."""
-    logged_in()
-    costs = []
-    for _ in range(RUNS):
-        command = [sys.executable, "-m", "tiktok_oauth_session", "token"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert 0 == process.returncode
-        costs.append(used.ru_utime + used.ru_stime)
+    """A fresh token costs less than 100 ms of one processor, interpreter included.
 
+    That is some eight times what starting the interpreter costs, which is the measure where the machine is slow.
+    """
+    logged_in()
+    costs = {"-c pass": [], "-m tiktok_oauth_session token": []}
+    for _ in range(RUNS):
+        for arguments, each in costs.items():
+            process = subprocess.Popen([sys.executable, *arguments.split()], stdout=subprocess.DEVNULL)
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert 0 == process.returncode
+            each.append(used.ru_utime + used.ru_stime)
     # Whatever else the machine does only ever adds.
-    assert min(costs) < 0.1
+    bare, whole = (min(each) for each in costs.values())
+
+    assert whole < max(0.1, 8 * bare)
 
 
 def test_token__which(run, fake, logged_in):

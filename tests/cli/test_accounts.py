@@ -216,7 +216,7 @@ def test_token__quick(home, logged_in):
 def test_token__100_ms(home, logged_in):
     """A fresh token costs less than 100 ms of one processor, interpreter included.
 
-    That is some eight times what starting the interpreter costs, which is the measure where the machine is slow.
+    That is some eight times what starting the interpreter costs: the measure where a machine is slow.
     """
     logged_in()
     costs = {"-c pass": [], "-m tiktok_oauth_session token": []}

@@ -374,6 +374,22 @@ def test_expiring__reads_no_more_than_is_asked_for(store, engine):
     assert len([statement for statement, _ in sent if "tiktok_tokens" in statement]) == 1
 
 
+def test_expiring__late_page_of_mariadb(mariadb, engines):
+    """In MariaDB, too, a page begins in the index where the last one ended."""
+    mariadb.clear()
+    engine = engines(mariadb)
+    store = SQLStore(engine)
+    store.create_tables()
+    fill(engine, 20_000)
+    sent = statements_of(engine, lambda: list(itertools.islice(store.expiring(math.inf), 15_001)))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("FLUSH STATUS")
+        connection.exec_driver_sql(*sent[-1]).all()
+        ((_, rows_read),) = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read_next'")
+
+    assert int(rows_read) <= sql.PAGE_LENGTH
+
+
 def test_expiring__in_pages(store, monkeypatch):
     """Every account comes once, soonest first, also where many expire at the same moment."""
     monkeypatch.setattr(sql, "PAGE_LENGTH", 3)
@@ -439,6 +455,14 @@ def test_lock__pool_of_one(database, engines, accounts):
     store.create_tables()
 
     assert THREADS == count_up(store, [AccountKey("key", f"user-{n}") for n in range(accounts)])
+
+
+def test_lock__one_connection_for_all_threads(engines):
+    """In memory, where all threads have one connection, none of them ends another one's transaction."""
+    store = SQLStore(engines(InMemory, **IN_MEMORY))
+    store.create_tables()
+
+    assert THREADS == count_up(store, [AccountKey("key", f"user-{n}") for n in range(THREADS)])
 
 
 def test_lock__waits_for_the_pool(database_server, engines):
@@ -619,7 +643,7 @@ def test_fork__child_inherits_neither_lock_nor_connection(store, database):
 
 
 def test_mariadb__two_databases(mariadb, engines):
-    """Two apps with a database each on one database_server do not wait for each other's locks."""
+    """Two apps with a database each on one server do not wait for each other's locks."""
     mariadb.ask("CREATE DATABASE IF NOT EXISTS other")
     here, there = (
         SQLStore(engines(mariadb)),

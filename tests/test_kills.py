@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -231,10 +232,19 @@ def examine(account, agent):
     return "stale", stored
 
 
+#: Seconds ahead at which each next caller comes: later than the last one's access token lives.
+LATER_S = itertools.count(10_000, 10_000)
+
+
 def go_on(server, account, agent):
-    """Be the next caller; tell whether the account still lives."""
+    """Be the next caller, when the access token is dead; tell whether the account still lives.
+
+    While it lives, the refresh token of a refresh that nobody saw the end of is left alone.
+    """
     session = make_session(server.url, account.directory, account.open_id, agent)
-    with contextlib.closing(session):
+    ahead_s, now = next(LATER_S), time.time
+    with contextlib.closing(session), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + ahead_s)
         try:
             session.refresh_token()
         except ReauthorizationRequired:

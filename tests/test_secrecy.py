@@ -216,6 +216,7 @@ def test_secrecy__refused_logins(watch, stage):
     with stage.session() as session:
         url, state = session.authorization_url()
         watch.run(session.fetch_token, authorization_response=stage.fake.authorize(url, deny=True))
+        url, state = session.authorization_url()
         callback = stage.fake.authorize(url)
         code = callback.split("code=")[1].split("&")[0]
         stage.extra |= {code, "fake-code-of-an-attacker"}

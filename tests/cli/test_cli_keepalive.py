@@ -13,7 +13,7 @@ DAY_S = 86_400
 def due(fake, logged_in, count):
     """Log in so many users whose refresh tokens end within ten days."""
     ends = time.time() + 10 * DAY_S
-    return [logged_in(user=fake.add_user(), refresh_expires_at=ends)[0] for _ in range(count)]
+    return [logged_in(user=fake.add_user(), refresh_expires_at=ends + n)[0] for n in range(count)]
 
 
 def test_keep_alive__refreshes_what_is_due(run, fake, tokens, logged_in):

@@ -76,10 +76,11 @@ class StoreConflict(StoreError):
 
 
 class TokenNotSaved(StoreError):
-    """TikTok issued a new token and it could not be saved. The old refresh token is spent.
+    """TikTok issued a new token and it could not be saved.
 
-    While this process lives, the next call saves it again before anything else. If the process is
-    about to end, save `token` yourself: nothing else holds it.
+    After a refresh the old refresh token is spent; while this process lives, the next call saves the
+    new one again before anything else. After a login, or if the process is about to end, save `token`
+    yourself: nothing else holds it.
     """
 
     #: The new token, the only copy outside this process's memory.

@@ -198,17 +198,17 @@ def test_threads__advisory_latency(fake_tiktok: FakeTikTok, tiktok_server: FakeS
     """During an advisory refresh the other callers' p99 latency is at most 1.5 times what it is without."""
     calls = 150
 
-    def p99(*, left: float) -> tuple[float, int]:
+    def p99(*, left: float) -> float | None:
         store = MemoryStore()
         key = saved(fake_tiktok, store, left=left)
         sessions = [
             session_on(fake_tiktok, tiktok_server.url, store=store, open_id=key.open_id) for _ in range(4)
         ]
-        fake_tiktok.fail("refresh", "slow", seconds=1.5)
+        fake_tiktok.fail("refresh", "slow", seconds=2.0)
         durations: list[float] = []
         refreshing = threading.Thread(target=sessions[0].get, args=(url,))
-        refreshing.start()
         before = len(fake_tiktok.requests_to("refresh"))
+        refreshing.start()
         while left < 600 and len(fake_tiktok.requests_to("refresh")) == before and refreshing.is_alive():
             time.sleep(0.001)
 
@@ -224,13 +224,14 @@ def test_threads__advisory_latency(fake_tiktok: FakeTikTok, tiktok_server: FakeS
             list(pool.map(others, sessions[1:]))
         refreshing.join()
         fake_tiktok.heal()
-        return sorted(durations)[int(len(durations) * 0.99)], len(durations)
+        return sorted(durations)[int(len(durations) * 0.99)] if len(durations) > 100 else None
 
     url = f"{tiktok_server.url}/v2/user/info/"
+    # None where the machine was so busy that the refresh was over before enough calls were made.
     rounds = [(p99(left=300), p99(left=7000)) for _ in range(5)]
-    ratios = [during[0] / without[0] for during, without in rounds]
+    ratios = [during / without for during, without in rounds if during and without]
 
-    assert all(during[1] > 100 for during, _ in rounds), "too few calls while the refresh was under way"
+    assert ratios, "too few calls while the refresh was under way, in every round"
     # A caller that waited would do so in every round; a busy machine does not.
     assert min(ratios) <= 1.5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import threading
@@ -232,8 +233,7 @@ def test_threads__advisory_latency(fake_tiktok: FakeTikTok, tiktok_server: FakeS
     ratios = [during / without for during, without in rounds if during and without]
 
     assert ratios, "too few calls while the refresh was under way, in every round"
-    # A caller that waited would do so in every round; a busy machine does not.
-    assert min(ratios) <= 1.5
+    assert statistics.median(ratios) <= 1.5
 
 
 @pytest.mark.parametrize(

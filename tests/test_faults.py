@@ -386,34 +386,6 @@ def test_refresh_token__lost_while_alive(
     assert connection.session.get(USER_INFO).status_code == 200
 
 
-def test_unclear__a_new_process_spares_the_refresh_token(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
-    """Who finds the mark of an unfinished refresh, and a token that works, sends nothing."""
-    first = Connection(fake_tiktok, "file", tmp_path, 300)
-    fake_tiktok.fail("refresh", "reset_after")
-    first.do("advisory refresh")
-    # A store of its own knows nothing but what the file says.
-    second = TikTokOAuth2Session(
-        fake_tiktok.client_key,
-        client_secret=fake_tiktok.client_secret,
-        store=FileStore(tmp_path),
-        open_id=first.key.open_id,
-    )
-    second.mount("https://", fake_tiktok.adapter())
-
-    assert second.get(USER_INFO).status_code == 200
-    assert len(fake_tiktok.requests_to("refresh")) == 1
-
-
-@pytest.mark.parametrize("status", [500, 504])
-def test_unclear__server_error_with_a_body(fake_tiktok: FakeTikTok, tmp_path: Path, status: int) -> None:
-    """An HTTP 5xx leaves open whether the refresh was carried out, whatever JSON comes with it."""
-    connection = Connection(fake_tiktok, "file", tmp_path, 300)
-    fake_tiktok.fail("refresh", "error", error="gateway_timeout", status=status)
-    connection.do("advisory refresh")
-
-    assert REFRESH_STARTED_AT in (connection.stored or {})
-
-
 def test_updater__failing_beside_a_store(fake_tiktok: FakeTikTok) -> None:
     """An updater that failed is told again, although the store has had the token all along."""
     connection = Connection(fake_tiktok, "memory", Path(), -1)

@@ -10,7 +10,6 @@ import requests
 from tiktok_oauth_session.exchange import (
     CODE,
     HARMLESS,
-    REFRESH_AT_LAST,
     REFRESH_IN_TIME,
     REFRESH_WAITED_FOR,
     REVOCATION,
@@ -20,6 +19,8 @@ from tiktok_oauth_session.exchange import (
     post,
 )
 
+#: A refresh with nothing left to lose.
+REFRESH_AT_LAST = REFRESH_WAITED_FOR._replace(lost=True)
 URL = "https://open.tiktokapis.com/v2/oauth/token/"
 NO_RETRY = Retry(unsent=False, busy=False)
 

@@ -41,6 +41,8 @@ class Retry(NamedTuple):
     busy: bool = True
     #: The request left and no answer came. Once: it may have been carried out.
     lost: bool = False
+    #: Called before what was lost is sent again.
+    before_replay: Callable[[], object] | None = None
 
 
 #: A code is never sent twice (RFC 6749 section 4.1.2 has the server revoke what it issued for it).
@@ -49,8 +51,6 @@ CODE = Retry(busy=False)
 REFRESH_IN_TIME = Retry(unsent=False, busy=False)
 #: A refresh that somebody waits for, while the old access token still works.
 REFRESH_WAITED_FOR = Retry()
-#: A refresh with nothing left to lose.
-REFRESH_AT_LAST = Retry(lost=True)
 #: Nothing is spent by asking twice.
 HARMLESS = Retry(lost=True)
 REVOCATION = Retry()
@@ -160,6 +160,8 @@ def _with_retries(send: Callable[[], requests.Response], retry: Retry) -> reques
             again = retry.lost and lost <= 1 if error.sent else retry.unsent
             if not again or attempt == MAX_TRIES:
                 raise
+            if error.sent and retry.before_replay:
+                retry.before_replay()
             pause = _backoff(attempt)
             log.info("no reply from TikTok's OAuth endpoint; asking again in %.1f s", pause)
         else:

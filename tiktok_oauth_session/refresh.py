@@ -19,6 +19,7 @@ refresh ended: the process died, or the reply was lost.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -31,36 +32,23 @@ from tiktok_oauth_session.errors import (
     TokenNotSaved,
     reason_of,
 )
-from tiktok_oauth_session.exchange import (
-    REFRESH_AT_LAST,
-    REFRESH_IN_TIME,
-    REFRESH_WAITED_FOR,
-    NoReply,
-    Retry,
-)
+from tiktok_oauth_session.exchange import REFRESH_IN_TIME, REFRESH_WAITED_FOR, Retry
 from tiktok_oauth_session.flights import flights
 from tiktok_oauth_session.homes import Home
+from tiktok_oauth_session.outcomes import is_unclear, replay_in, tries_of
 from tiktok_oauth_session.replies import reauthorization_required
-from tiktok_oauth_session.tokens import REFRESH_ERROR, REFRESH_STARTED_AT, Freshness, TikTokToken
+from tiktok_oauth_session.tokens import (
+    REFRESH_ERROR,
+    REFRESH_STARTED_AT,
+    REFRESH_TRIES,
+    Freshness,
+    TikTokToken,
+)
 
 log = logging.getLogger(__name__)
 
 #: Sends one refresh token to TikTok and returns what came for it.
 Ask = Callable[[TikTokToken, Retry], TikTokToken]
-
-#: Refusals that say that the refresh was not carried out (RFC 6749 section 5.2).
-_CLEAR = (
-    "invalid_client",
-    "invalid_grant",
-    "invalid_request",
-    "invalid_scope",
-    "unauthorized_client",
-    "unsupported_grant_type",
-)
-#: Replies that leave open whether it was; so does every other HTTP 5xx.
-_UNCLEAR = ("internal_error", "invalid_response", "missing_token", "server_error", "unknown_error")
-_SERVER_ERROR = 500
-_BUSY = (429, 503)
 
 
 class RefreshEngine:
@@ -202,22 +190,23 @@ class RefreshEngine:
                 "asked again. The user has to log in again."
             )
         dead = dead or current.freshness() is Freshness.EXPIRED
-        unclear = REFRESH_STARTED_AT in current
-        if unclear and not dead:
-            raise TokenError(
-                "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only "
-                "once the access token has expired.",
-                error="no_reply",
-            )
-        if dead and retry is REFRESH_WAITED_FOR:
-            # If this is the replay of a lost refresh already, it is not replayed within the call again.
-            retry = REFRESH_AT_LAST._replace(lost=not unclear)
+
+        def before_replay() -> None:
+            nonlocal current
+            # One request for which no reply came, whatever comes for the next.
+            current = _begun(current)
+            self._home.mark(_begun(current))
+
+        if tries_of(current):
+            _require_replay_due(current, dead=dead)
+        elif dead and retry is REFRESH_WAITED_FOR:
+            # Nothing is left to lose: what gets no reply is replayed once within the call.
+            retry = retry._replace(lost=True, before_replay=before_replay)
         try:
-            self._home.mark(current.marked(**{REFRESH_STARTED_AT: int(time.time())}))
+            self._home.mark(_begun(current))
+            new = self._ask(current, retry)
         except StoreConflict:
             return self._current(current)
-        try:
-            new = self._ask(current, retry)
         except TokenError as error:
             return self._after(error, current)
         return self._saved(new, spent)
@@ -228,17 +217,18 @@ class RefreshEngine:
         Returns:
             Somebody else's newer token, where that is why ours was refused.
         """
-        if _is_unclear(error):
+        if is_unclear(error):
             # The mark stays.
             raise error
-        verdict, refused = {}, error.error == "invalid_grant"
+        # What was unclear before stays so: this reply tells nothing of the requests before it.
+        outcome, refused = current, error.error == "invalid_grant"
         if refused:
             newest = self._current(current)
             if newest.refresh_token != current.refresh_token:
                 return newest
-            verdict = {REFRESH_ERROR: "invalid_grant"}
+            outcome = current.marked(**{REFRESH_ERROR: "invalid_grant"})
         try:
-            self._home.mark(current.marked(**verdict))
+            self._home.mark(outcome)
         except StoreError as failure:
             log.warning("the outcome of a refresh could not be written down: %s", failure)
         raise reauthorization_required(error) if refused else error
@@ -267,10 +257,26 @@ class RefreshEngine:
         return new
 
 
-def _is_unclear(error: TokenError) -> bool:
-    """Tell whether the refresh may have been carried out although it failed."""
-    if isinstance(error, NoReply):
-        return error.sent
-    if error.error in _CLEAR or error.status_code in _BUSY:
-        return False
-    return error.error in _UNCLEAR or (error.status_code or 0) >= _SERVER_ERROR
+def _begun(token: TikTokToken) -> TikTokToken:
+    """Return a token with the mark of one refresh more that has begun."""
+    return token.marked(**{REFRESH_STARTED_AT: int(time.time()), REFRESH_TRIES: tries_of(token) + 1})
+
+
+def _require_replay_due(token: TikTokToken, *, dead: bool) -> None:
+    """Spare a refresh token that may be spent already.
+
+    Raises:
+        TokenError: It is not to be sent now.
+    """
+    if not dead:
+        raise TokenError(
+            "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only "
+            "once the access token has expired.",
+            error="no_reply",
+        )
+    if seconds := replay_in(token):
+        raise TokenError(
+            "A refresh and its replay got no reply, so the refresh token may be spent. It is sent again "
+            f"in {math.ceil(seconds)} s.",
+            error="no_reply",
+        )

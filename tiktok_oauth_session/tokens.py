@@ -21,11 +21,14 @@ MANDATORY_PART = 1 / 60
 #: Written into a stored token just before its refresh token is sent (Unix time, seconds): whoever finds it
 #: there, holding the lock, knows that a refresh ended without anybody learning how.
 REFRESH_STARTED_AT = "refresh_started_at"
+#: Written beside it: how often the refresh token has been sent without anybody learning what came of it.
+REFRESH_TRIES = "refresh_tries"
 #: Written into a stored token whose refresh token TikTok refused: no worker asks again.
 REFRESH_ERROR = "refresh_error"
 
-_MARKS = (REFRESH_STARTED_AT, REFRESH_ERROR)
+_MARKS = (REFRESH_STARTED_AT, REFRESH_TRIES, REFRESH_ERROR)
 _LIFETIMES = ("expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at")
+_NUMBERS = (*_LIFETIMES, REFRESH_STARTED_AT, REFRESH_TRIES)
 
 
 class AccountKey(NamedTuple):
@@ -60,11 +63,11 @@ class TikTokToken(dict[str, Any]):
 
     def __init__(self, token: Mapping[str, Any] | None = None, /, **items: Any) -> None:
         super().__init__(token or {}, **items)
-        for name in _LIFETIMES:
+        for name in _NUMBERS:
             if name in self:
-                seconds = _seconds(self.pop(name))
-                if seconds is not None:
-                    self[name] = seconds
+                number = _number(self.pop(name))
+                if number is not None:
+                    self[name] = number
 
     @classmethod
     def from_reply(
@@ -175,17 +178,17 @@ def split_scopes(scope: object) -> list[str]:
     return [str(scope)]
 
 
-def _seconds(value: object) -> int | float | None:
-    """Read a number of seconds however it was written; None if it is none.
+def _number(value: object) -> int | float | None:
+    """Read a number, of seconds or of tries, however it was written; None if it is none.
 
     A whole number comes back as int: JSON readers of other languages expect one.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
-        seconds = float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    if not math.isfinite(seconds):
+    if not math.isfinite(number):
         return None
-    return int(seconds) if seconds.is_integer() else seconds
+    return int(number) if number.is_integer() else number

@@ -61,40 +61,37 @@ LOST = Cell(2, ReauthorizationRequired, "old", REFRESH_ERROR)
 GONE_AGAIN = Cell(2, None, "none")
 NOT_REVOKED = Cell(1, RevocationError, "old")
 
-#: accident -> (fetch, refresh in the advisory window, in the mandatory window, after expiry, revoke)
-TABLE: dict[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
-    "refused": (OK_AGAIN, OLD, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
-    "reset before": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, OK_AGAIN, NOT_REVOKED),
-    "reset after": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, LOST, NOT_REVOKED),
-    "too slow": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, LOST, NOT_REVOKED),
-    "truncated": (Cell(1, NoReply, "old"), OLD_UNCLEAR, OLD_UNCLEAR, LOST, NOT_REVOKED),
-    "HTML 502": (
-        Cell(1, TokenError, "old"),
-        OLD_UNCLEAR,
-        OLD_UNCLEAR,
-        Cell(1, TokenError, "old", REFRESH_STARTED_AT),
-        NOT_REVOKED,
-    ),
-    "429": (Cell(1, TokenError, "old"), OLD, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
-    "503": (Cell(1, TokenError, "old"), OLD, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
-    "200 server_error": (
-        Cell(1, TokenError, "old"),
-        OLD_UNCLEAR,
-        OLD_UNCLEAR,
-        Cell(1, TokenError, "old", REFRESH_STARTED_AT),
-        NOT_REVOKED,
-    ),
-    "200 invalid_client": (Cell(1, TokenError, "old"), OLD, OLD, Cell(1, TokenError, "old"), NOT_REVOKED),
+FAILED = Cell(1, TokenError, "old")
+FAILED_UNCLEAR = Cell(1, TokenError, "old", REFRESH_STARTED_AT)
+NO_REPLY = Cell(1, NoReply, "old")
+NO_REPLY_UNCLEAR = Cell(1, NoReply, "old", REFRESH_STARTED_AT)
+
+OPERATIONS = (
+    "fetch",
+    "advisory refresh",
+    "mandatory refresh",
+    "expired refresh",
+    # Of an access token that lives on by the clock, and that TikTok refuses.
+    "refused refresh",
+    # By `refresh_token()`, of one that works.
+    "explicit refresh",
+    "revoke",
+)
+#: accident -> what comes of it in each operation, in their order
+TABLE: dict[str, tuple[Cell, ...]] = {
+    "refused": (OK_AGAIN, OLD, OK_AGAIN, OK_AGAIN, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
+    "reset before": (NO_REPLY, OLD_UNCLEAR, OLD_UNCLEAR, OK_AGAIN, OK_AGAIN, NO_REPLY_UNCLEAR, NOT_REVOKED),
+    "reset after": (NO_REPLY, OLD_UNCLEAR, OLD_UNCLEAR, LOST, LOST, NO_REPLY_UNCLEAR, NOT_REVOKED),
+    "too slow": (NO_REPLY, OLD_UNCLEAR, OLD_UNCLEAR, LOST, LOST, NO_REPLY_UNCLEAR, NOT_REVOKED),
+    "truncated": (NO_REPLY, OLD_UNCLEAR, OLD_UNCLEAR, LOST, LOST, NO_REPLY_UNCLEAR, NOT_REVOKED),
+    "HTML 502": (FAILED, OLD_UNCLEAR, OLD_UNCLEAR, *[FAILED_UNCLEAR] * 3, NOT_REVOKED),
+    "429": (FAILED, OLD, OK_AGAIN, OK_AGAIN, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
+    "503": (FAILED, OLD, OK_AGAIN, OK_AGAIN, OK_AGAIN, OK_AGAIN, GONE_AGAIN),
+    "200 server_error": (FAILED, OLD_UNCLEAR, OLD_UNCLEAR, *[FAILED_UNCLEAR] * 3, NOT_REVOKED),
+    "200 invalid_client": (FAILED, OLD, OLD, FAILED, FAILED, FAILED, NOT_REVOKED),
 }
-OPERATIONS = ("fetch", "advisory refresh", "mandatory refresh", "expired refresh", "revoke")
-#: Seconds that the access token has left.
-LEFT = {
-    "fetch": 7000,
-    "advisory refresh": 300,
-    "mandatory refresh": 30,
-    "expired refresh": -1,
-    "revoke": 7000,
-}
+#: Seconds that the access token has left; thousands, if it says nothing here.
+LEFT = {"advisory refresh": 300, "mandatory refresh": 30, "expired refresh": -1}
 
 
 class Connection:
@@ -125,7 +122,11 @@ class Connection:
             self.session.fetch_token(authorization_response=self.fake.authorize(url))
         elif operation == "revoke":
             self.session.revoke_token()
+        elif operation == "explicit refresh":
+            self.session.refresh_token()
         else:
+            if operation == "refused refresh":
+                self.fake.fail("user_info", "error", error="access_token_invalid", status=401)
             assert self.session.get(USER_INFO).status_code == 200
 
     @property
@@ -157,7 +158,7 @@ def test_accident(
 ) -> None:
     """Every accident has the outcome that the table says, in every home of a token."""
     cell = TABLE[accident][OPERATIONS.index(operation)]
-    connection = Connection(fake_tiktok, home, tmp_path, LEFT[operation])
+    connection = Connection(fake_tiktok, home, tmp_path, LEFT.get(operation, 7000))
     endpoint = operation if operation == "revoke" else operation.rpartition(" ")[2].replace("fetch", "token")
     kind, details = ACCIDENTS[accident]
     fake_tiktok.fail(endpoint, kind, **details)

@@ -154,11 +154,12 @@ def test_replay__mark_from_the_future(fake, callers, clock):
     """A clock that was set back holds nothing up for longer than the pause."""
     fake.fail("refresh", "reset_before", times=2)
     call(callers[0])
-    for session in callers:
-        session.token = {**session.token, "expires_at": 1}
     clock.advance(-HOUR_S)
+    # By the clock, the access token lives again.
+    fake.fail("user_info", "error", error="access_token_invalid", status=401)
 
     assert 200 == call(callers[0])
+    assert len(sent_at(fake)) == 3
 
 
 def test_replay__lost_with_the_store_gone_on(fake, make_session, issue, clock):

@@ -1,0 +1,255 @@
+"""The refresh transaction, step by step: what is done in which order, and what each step is for."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+
+import pytest
+
+from tiktok_oauth_session import (
+    AccountKey,
+    MemoryStore,
+    ReauthorizationRequired,
+    StoreError,
+    TokenError,
+    TokenNotSaved,
+)
+from tiktok_oauth_session.flights import flights
+from tiktok_oauth_session.stores import StoreConflict
+from tiktok_oauth_session.tokens import REFRESH_STARTED_AT
+
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
+PATIENCE_S = 20
+
+
+class Witness(MemoryStore):
+    """A store that writes down what is asked of it."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def load(self, key):
+        self.steps.append("load")
+        return super().load(key)
+
+    def save(self, key, token, *, replacing=None):
+        kind = "mark" if REFRESH_STARTED_AT in token else "save"
+        self.steps.append(f"{kind} {token.refresh_token} replacing {replacing}")
+        # Past its own lock, which is none of the steps.
+        with MemoryStore.lock(self, key):
+            super().save(key, token, replacing=replacing)
+
+    @contextlib.contextmanager
+    def lock(self, key):
+        nested = "lock" in self.steps and "unlock" not in self.steps
+        if not nested:
+            self.steps.append("lock")
+        with super().lock(key):
+            yield
+        if not nested:
+            self.steps.append("unlock")
+
+
+@pytest.fixture
+def steps(fake):
+    """What happened, in order."""
+    taken = []
+    fake.before("refresh", lambda record: taken.append(f"send {record.form['refresh_token']}"))
+    fake.after("refresh", lambda record: taken.append("commit"))
+    fake.before("user_info", lambda record: taken.append("call"))
+    return taken
+
+
+@pytest.fixture
+def old(issue, clock):
+    """A token."""
+    return issue()
+
+
+@pytest.fixture
+def key(fake, old):
+    """Whose it is."""
+    return AccountKey(fake.client_key, old.open_id)
+
+
+def make_due(session, clock, left):
+    """Let the session see its token, and time pass until it has so many seconds left."""
+    assert session.token
+    clock.advance(session.token["expires_in"] - left)
+
+
+@pytest.mark.parametrize("left", [30, 0], ids=["mandatory", "expired"])
+def test_refresh__order_of_steps(make_session, old, key, clock, steps, left):
+    """Lock, re-read, mark, request, save in the spent one's place, tell the updater, unlock; then use it."""
+    store = Witness(steps)
+    MemoryStore.save(store, key, old)
+    session = make_session(
+        store=store,
+        open_id=key.open_id,
+        token_updater=lambda token: steps.append(f"tell {token['refresh_token']}"),
+    )
+    make_due(session, clock, left)
+    steps.clear()
+    session.get(USER_INFO)
+    spent, new = old.refresh_token, session.token.refresh_token
+
+    assert [
+        "lock",
+        "load",
+        f"mark {spent} replacing {spent}",
+        f"send {spent}",
+        "commit",
+        f"save {new} replacing {spent}",
+        f"tell {new}",
+        "unlock",
+        "call",
+    ] == steps
+
+
+@pytest.mark.parametrize("left", [300, 30, 0], ids=["advisory", "mandatory", "expired"])
+def test_refresh__somebody_else_has_done_it(fake, make_session, issue, old, key, clock, left):
+    """Whoever finds a newer token in the store uses it, and sends nothing but the call."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, left)
+    newer = issue()
+    store.save(key, newer)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert newer == session.token
+    assert ["user_info"] == [record.endpoint for record in fake.requests]
+
+
+def test_refresh__somebody_else_at_the_mark(fake, make_session, issue, old, key, clock):
+    """A lease that lapsed before the mark: the newer token is used, the older one not spent."""
+    newer = []
+
+    class Overtaken(MemoryStore):
+        def save(self, key, token, *, replacing=None):
+            if replacing:
+                super().save(key, newer[0])
+            super().save(key, token, replacing=replacing)
+
+    store = Overtaken()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    newer.append(issue())
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert newer[0] == session.token == store.load(key)
+    assert [] == fake.requests_to("refresh")
+
+
+def test_refresh__logged_out_at_the_mark(fake, make_session, old, key, clock):
+    """An account that is deleted between the look and the mark is not refreshed, nor brought back."""
+
+    class Deleting(MemoryStore):
+        def save(self, key, token, *, replacing=None):
+            if replacing:
+                self.delete(key)
+            super().save(key, token, replacing=replacing)
+
+    store = Deleting()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+
+    with pytest.raises(ReauthorizationRequired):
+        session.get(USER_INFO)
+
+    assert [] == fake.requests
+    assert store.load(key) is None
+
+
+def test_refresh__reply_without_a_token(fake, make_session, old, key, clock):
+    """A reply of HTTP 200 that holds no token leaves open what came of the refresh: it stays marked."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    fake.fail("refresh", "body", body=b'{"scope": "user.info.basic"}', status=200)
+
+    with pytest.raises(TokenError) as caught:
+        session.get(USER_INFO)
+
+    assert "missing_token" == caught.value.error
+    assert clock.now == store.load(key)[REFRESH_STARTED_AT]
+    assert old == session.token
+
+
+def test_refresh__nothing_is_remembered_as_unsaved(make_session, old, key, clock, monkeypatch):
+    """A token that is safe is held nowhere else: neither after a save nor after one that was made good."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    session.get(USER_INFO)
+    saved_at_once = dict(flights._unsaved)
+    save = store.save
+
+    def failing(key, token, *, replacing=None):
+        if token.refresh_token != replacing:
+            raise StoreError("The store is down.")
+        save(key, token, replacing=replacing)
+
+    make_due(session, clock, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save", failing)
+        with pytest.raises(TokenNotSaved):
+            session.get(USER_INFO)
+    not_saved = len(flights._unsaved)
+    session.get(USER_INFO)
+
+    assert ({}, 2, {}) == (saved_at_once, not_saved, flights._unsaved)
+
+
+def test_refresh__storeless_connections_are_found_by_every_token(fake, make_session, old, clock):
+    """Without a store, sessions that still hold the first token get the third: it is known by all of them."""
+    first, late = make_session(token=old), make_session(token=old)
+    for _ in range(2):
+        make_due(first, clock, 0)
+        first.get(USER_INFO)
+    middle = make_session(token=old)
+
+    assert [200, 200] == [session.get(USER_INFO).status_code for session in (late, middle)]
+    assert first.token == late.token == middle.token
+    assert len(fake.requests_to("refresh")) == 2
+
+
+def test_login__waits_for_the_refresh_under_way(fake, make_session, old, key, clock, log_in):
+    """The token of a login that comes in the middle of a refresh is the one that stays."""
+    store = MemoryStore()
+    session, visitor = (make_session(token=old, store=store) for _ in range(2))
+    make_due(session, clock, 0)
+    came = []
+
+    def log_in_meanwhile():
+        came.append(log_in(visitor))
+
+    login = threading.Thread(target=log_in_meanwhile)
+
+    def meanwhile(record):
+        login.start()
+        # It is in TikTok's log, and cannot have saved its token yet.
+        while not fake.requests_to("token"):
+            time.sleep(0.001)
+        login.join(0.1)
+        came.append("refreshed")
+
+    fake.before("refresh", meanwhile)
+    with contextlib.suppress(ReauthorizationRequired):
+        session.get(USER_INFO)
+    login.join(PATIENCE_S)
+
+    assert "refreshed" == came[0]
+    assert came[1] == store.load(key) == visitor.token
+
+
+def test_conflict__is_an_error_of_the_store(old, key):
+    """A compare-and-swap that finds something else says so by an error that everybody catches."""
+    store = MemoryStore()
+    store.save(key, old)
+
+    with pytest.raises(StoreConflict) as caught:
+        store.save(key, old, replacing="rft.another")
+    assert isinstance(caught.value, StoreError)

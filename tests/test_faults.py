@@ -345,6 +345,33 @@ def test_refresh__store_and_no_open_id(fake_tiktok: FakeTikTok) -> None:
     assert session.token == store.load(AccountKey(fake_tiktok.client_key, issued["open_id"]))
 
 
+def test_refresh__store_and_no_open_id_and_no_room(
+    fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the store does not take it, the error carries it, and the next call puts it there unasked."""
+    store = MemoryStore()
+    issued = fake_tiktok.issue_token()
+    session = TikTokOAuth2Session(
+        fake_tiktok.client_key,
+        client_secret=fake_tiktok.client_secret,
+        token={k: v for k, v in issued.items() if k not in ("open_id", "expires_in")},
+        store=store,
+    )
+    session.mount("https://", fake_tiktok.adapter())
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("The disk is full.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save", full)
+        with pytest.raises(TokenNotSaved) as caught:
+            session.get(USER_INFO)
+
+    assert session.get(USER_INFO).status_code == 200
+    assert caught.value.token == store.load(AccountKey(fake_tiktok.client_key, issued["open_id"]))
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+
+
 def test_logout__unsaved_token_stays_gone(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new token that could not be saved does not come back after a logout."""
     connection = Connection(fake_tiktok, "memory", Path(), -1)

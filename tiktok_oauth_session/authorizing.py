@@ -11,7 +11,13 @@ from oauthlib.oauth2 import WebApplicationClient
 from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session.compliance import tiktok_compliance_fix
-from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, TokenNotSaved, reason_of
+from tiktok_oauth_session.errors import (
+    AuthorizationError,
+    StateMismatch,
+    StoreError,
+    TokenNotSaved,
+    reason_of,
+)
 from tiktok_oauth_session.exchange import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.grants import client_credentials, exchange_code
@@ -172,15 +178,25 @@ class AuthorizingMixin(_Base):
 
         Returns:
             The token that the store holds afterwards.
+
+        Raises:
+            TokenNotSaved: It could not be put there.
         """
         key = self._key(token)
         if self.store is None or key is None:
             return token
-        with self.store.lock(key):
-            stored = self.store.load(key)
-            if stored is not None and stored.refresh_token != spent.refresh_token:
-                return stored
-            self.store.save(key, token)
+        try:
+            with self.store.lock(key):
+                stored = self.store.load(key)
+                if stored is not None and stored.refresh_token != spent.refresh_token:
+                    return stored
+                self.store.save(key, token)
+        except StoreError as failure:
+            raise TokenNotSaved(
+                "TikTok issued a new token and it could not be saved: mend the store and call again in this "
+                f"process, or save the `token` of this error. ({reason_of(failure)})",
+                token=token,
+            ) from failure
         return token
 
     def _keep(self, token: TikTokToken) -> TikTokToken:
@@ -190,9 +206,9 @@ class AuthorizingMixin(_Base):
                 key = self._key(token)
                 if key is None:
                     raise ValueError("the reply holds no open_id to keep it under")  # noqa: TRY301 - becomes the cause
-                with self.store.lock(key):
-                    self.store.save(key, token)
-                    forget_failures(self.store, key)
+                # Without the lock: a refresh that is under way finds at its save that this token has come.
+                self.store.save(key, token)
+                forget_failures(self.store, key)
             if self.token_updater:
                 self.token_updater(TikTokToken(token))
         except Exception as failure:

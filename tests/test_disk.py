@@ -16,24 +16,26 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import weakref
 from pathlib import Path
 
 import pytest
-from child_processes import ChildProcess, hear, say
+from child_processes import PATIENCE_S, ChildProcess, hear, say
 
-import tiktok_oauth_session.stores.file as file_module
 from tiktok_oauth_session import (
     LOGIN_KIT,
     AccountKey,
     FileStore,
+    ReauthorizationRequired,
     StoreError,
     TikTokOAuth2Session,
-    TikTokOAuthError,
     TikTokToken,
     TokenNotSaved,
 )
+from tiktok_oauth_session.keepalive import keep_alive
+from tiktok_oauth_session.stores import private_files
 from tiktok_oauth_session.testing import FakeTikTok
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
@@ -82,7 +84,7 @@ class Disk:
         monkeypatch.setattr(os, "replace", replaced)
         # pathlib of Python 3.10 has bound os.replace before.
         monkeypatch.setattr(Path, "replace", replaced)
-        monkeypatch.setattr(file_module, "open", wrapped, raising=False)
+        monkeypatch.setattr(private_files, "open", wrapped, raising=False)
 
     def fail(self, call, code):
         self._broken, self._code = call, code
@@ -394,20 +396,134 @@ def test_refresh__directory_away_during_the_request(fake, session, store):
     assert fake.reuse_attempts == 0
 
 
-def test_refresh__directory_away_before(fake, session, store):
-    """Without its directory a session sends nothing, and works again when it is back."""
-    old, away = session.token, store.directory.with_name("away")
-    store.directory.rename(away)
-    with pytest.raises(TikTokOAuthError):
-        session.get(USER_INFO)
+def test_refresh__directory_gone_while_others_wait(fake, make_session, session, store, monkeypatch):
+    """Eight requests, each with a store of its own: one error has the token, and none says "logged out"."""
+    waiting, sleep = threading.Semaphore(0), time.sleep
+    away = store.directory.with_name("away")
 
-    assert old
-    assert [] == fake.requests
+    def slept(seconds):
+        waiting.release()
+        sleep(seconds)
+
+    def vanish(_):
+        for _ in range(7):
+            waiting.acquire(timeout=PATIENCE_S)
+        store.directory.rename(away)
+
+    def request(_):
+        own = make_session(store=FileStore(store.directory), open_id=session.open_id, token_updater=None)
+        with pytest.raises(StoreError) as caught:
+            own.get(USER_INFO)
+        return caught.value
+
+    monkeypatch.setattr(private_files.time, "sleep", slept)
+    fake.before("refresh", vanish)
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        errors = list(threads.map(request, range(8)))
+
+    assert new_tokens(fake) == [
+        error.token.refresh_token for error in errors if isinstance(error, TokenNotSaved)
+    ]
 
     bring_back(store, away)
 
     assert 200 == session.get(USER_INFO).status_code
     assert new_tokens(fake) == [store.load(key_of(session)).refresh_token]
+
+
+@pytest.fixture(params=["the store's", "the app's"])
+def directory(request, store, session):
+    """A directory that goes away: the whole store, as with rm -r, or what was on a disk mounted there."""
+    return store.directory if request.param == "the store's" else store._path(key_of(session)).parent
+
+
+@pytest.mark.parametrize("handle", ["the same store", "another handle on the directory"])
+def test_refresh__directory_away_before(fake, make_session, session, store, directory, handle):
+    """Without its directory a session says so and sends nothing, and works again when it is back."""
+    old, away = session.token, store.directory.with_name("away")
+    user = session
+    if handle != "the same store":
+        user = make_session(store=FileStore(store.directory), open_id=session.open_id, token_updater=None)
+    directory.rename(away)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="gone"):
+            user.get(USER_INFO)
+
+    assert [] == fake.requests
+    assert not directory.exists()
+
+    away.rename(directory)
+
+    assert 200 == user.get(USER_INFO).status_code
+    assert old.refresh_token != user.token.refresh_token
+    assert new_tokens(fake) == [store.load(key_of(session)).refresh_token]
+
+
+def test_refresh__directory_away_while_the_token_works(fake, make_session, store, caplog):
+    """In the advisory window a directory that is gone is a warning, and the token is used."""
+    session = connect(fake, make_session, store, DUE_S)
+    old = session.token
+    store.directory.rename(store.directory.with_name("away"))
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert "gone" in caplog.text
+    assert old == session.token
+    assert [] == fake.requests_to("refresh")
+
+
+def test_refresh__account_deleted_by_another_process(fake, session, store):
+    """A logout in another process is a logout, however long this one has used the directory."""
+    assert session.token
+    code = (
+        "import sys; from tiktok_oauth_session import FileStore; FileStore(sys.argv[1]).delete(sys.argv[2:])"
+    )
+    subprocess.run([sys.executable, "-c", code, store.directory, *key_of(session)], check=True)
+
+    with pytest.raises(ReauthorizationRequired):
+        session.get(USER_INFO)
+    assert [] == fake.requests
+
+
+def test_revoke__directory_away(fake, session, store, directory):
+    """A connection cannot be ended without its directory: its token would come back with it."""
+    assert session.token
+    away = store.directory.with_name("away")
+    directory.rename(away)
+    with pytest.raises(StoreError, match="gone"):
+        session.revoke_token()
+    with pytest.raises(StoreError, match="gone"):
+        store.delete(key_of(session))
+
+    assert [] == fake.requests
+
+    away.rename(directory)
+    session.revoke_token()
+
+    assert store.load(key_of(session)) is None
+    assert ["refresh", "revoke"] == [record.endpoint for record in fake.requests]
+
+
+def test_login__directory_removed(fake, make_session, session, store, directory, log_in):
+    """A new login makes a directory that was removed; whoever was in it has to log in again."""
+    shutil.rmtree(directory)
+    visitor = make_session(store=store, token_updater=None)
+    token = log_in(visitor, user=fake.add_user())
+    other = make_session(store=FileStore(store.directory), open_id=session.open_id, token_updater=None)
+
+    assert token == store.load(key_of(visitor))
+    assert 200 == visitor.get(USER_INFO).status_code
+    with pytest.raises(ReauthorizationRequired):
+        other.get(USER_INFO)
+
+
+def test_keep_alive__directory_away(fake, session, store, directory):
+    """A run without the directory does not report that all is well with no accounts."""
+    assert session.token
+    directory.rename(store.directory.with_name("away"))
+
+    with pytest.raises(StoreError, match="gone"):
+        keep_alive(FileStore(store.directory), client_key=fake.client_key, client_secret=fake.client_secret)
+    assert [] == fake.requests
 
 
 def bring_back(store, away):
@@ -479,6 +595,28 @@ def test_disk_full__between_request_and_save(fake, make_session, small_disk):
     assert 200 == session.get(USER_INFO).status_code
     assert new_tokens(fake) == [caught.value.token.refresh_token]
     assert caught.value.token == store.load(key_of(session))
+
+
+def test_unmounted__before(fake, make_session, small_disk, tmp_path):
+    """A disk that is not mounted is an error; mounted again, it works without a restart."""
+    (tmp_path / "mounted here").mkdir()
+    store = FileStore(tmp_path / "mounted here")
+    mount = ["/bin/mount", "--bind", small_disk, store.directory]
+    subprocess.run(mount, check=True)
+    session = connect(fake, make_session, store, EXPIRED_S)
+    subprocess.run(["/bin/umount", store.directory], check=True)
+    with pytest.raises(StoreError, match="gone"):
+        session.get(USER_INFO)
+
+    assert [] == fake.requests
+    assert [] == list(store.directory.iterdir())
+
+    subprocess.run(mount, check=True)
+    try:
+        assert 200 == session.get(USER_INFO).status_code
+        assert new_tokens(fake) == [store.load(key_of(session)).refresh_token]
+    finally:
+        subprocess.run(["/bin/umount", store.directory], check=True)
 
 
 def test_read_only__fresh_token(fake, make_session, small_disk):

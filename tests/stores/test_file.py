@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tiktok_oauth_session import FileStore, StoreError
-from tiktok_oauth_session.stores import StoreConflict, TokenStore
+from tiktok_oauth_session import AccountKey, FileStore, StoreError
+from tiktok_oauth_session.stores import StoreConflict, TokenStore, private_directories, private_files
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 
 
@@ -45,6 +50,41 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
+def load_locked(store: FileStore) -> None:
+    """Load as a refresh does."""
+    with store.lock(KEY):
+        store.load(KEY)
+
+
+def load_if_free(store: FileStore) -> None:
+    """Load as a refresh in the advisory window does."""
+    with store.try_lock(KEY):
+        store.load(KEY)
+
+
+#: Everything that looks for tokens where there may be some.
+LOOKS: dict[str, Callable[[FileStore], object]] = {
+    "load": lambda store: store.load(KEY),
+    "lock and load": load_locked,
+    "try_lock and load": load_if_free,
+    "save replacing": lambda store: store.save(KEY, token(2), replacing=token().refresh_token),
+    "delete": lambda store: store.delete(KEY),
+    "keys": lambda store: list(store.keys()),
+    "keys of an app": lambda store: list(store.keys(KEY.client_key)),
+    "expiring": lambda store: list(store.expiring(time.time())),
+    "refresh_expiring": lambda store: list(store.refresh_expiring(time.time())),
+}
+each_look = pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+each_operation = pytest.mark.parametrize(
+    "operation",
+    [*LOOKS.values(), lambda store: store.save(KEY, token(2))],
+    ids=[*LOOKS, "save"],
+)
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to give a file away"
+)
+
+
 def test_save__modes(store: FileStore) -> None:
     """Nobody but the owner can read a token, whatever the umask says."""
     old = os.umask(0)
@@ -56,6 +96,37 @@ def test_save__modes(store: FileStore) -> None:
     assert mode(store.directory) == 0o700
     assert {mode(path) for path in store.directory.glob("*")} == {0o700}
     assert {mode(path) for path in store.directory.glob("*/*")} == {0o600}
+
+
+def test_save__tightens_a_client_directory(store: FileStore) -> None:
+    """A client directory that others could enter is private again before anything is written to it."""
+    store.save(KEY, token())
+    token_file(store).parent.chmod(0o755)
+    store.save(KEY, token(2))
+
+    assert mode(token_file(store).parent) == 0o700
+
+
+def test_save__leaves_the_mode_of_a_root_that_was_there(store: FileStore) -> None:
+    """A directory that somebody else made keeps its mode; the one below it is private."""
+    store.directory.mkdir()
+    store.directory.chmod(0o755)
+    store.save(KEY, token())
+    token_file(store).parent.chmod(0o755)
+    store.save(KEY, token(2))
+    store.load(KEY)
+
+    assert mode(store.directory) == 0o755
+    assert mode(token_file(store).parent) == 0o700
+
+
+def test_save__makes_the_directories_above(tmp_path: Path) -> None:
+    """The first save makes the whole path; the store's own directory is private."""
+    store = FileStore(tmp_path / "state" / "app" / "tokens")
+    store.save(KEY, token())
+
+    assert token() == store.load(KEY)
+    assert mode(store.directory) == 0o700
 
 
 def test_save__private_from_the_first_byte(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +148,13 @@ def test_save__private_from_the_first_byte(store: FileStore, monkeypatch: pytest
 def test_save__flushes_file_and_directory(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A save is flushed to the disk: the file before it gets its name, the directory after."""
     events: list[str] = []
+    sizes = []
     fsync, replace = os.fsync, os.replace
 
     def flushed(descriptor: int) -> None:
-        events.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        status = os.fstat(descriptor)
+        events.append("directory" if stat.S_ISDIR(status.st_mode) else "file")
+        sizes.append(status.st_size)
         fsync(descriptor)
 
     def replaced(source: Path, target: Path) -> None:
@@ -92,6 +166,7 @@ def test_save__flushes_file_and_directory(store: FileStore, monkeypatch: pytest.
     store.save(KEY, token())
 
     assert events == ["file", "replace", "directory"]
+    assert token_file(store).stat().st_size == sizes[0]
 
 
 def test_load__tightens_a_readable_file(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
@@ -136,7 +211,85 @@ def token_name(store: FileStore) -> str:
     return store._path(KEY).name
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to give a file away")
+def directory_of(store: FileStore, which: str) -> Path:
+    """Return the store's own directory, or the one below it."""
+    return store.directory if which == "root" else store._path(KEY).parent
+
+
+@each_operation
+@pytest.mark.parametrize("which", ["root", "client directory"])
+def test_symlinked_directory__refused(
+    store: FileStore, tmp_path: Path, which: str, operation: Callable[[FileStore], object]
+) -> None:
+    """No operation follows a symlink in a directory's place, and none touches what is behind it."""
+    store.save(KEY, token())
+    path = directory_of(store, which)
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    before = {each: each.lstat().st_mtime_ns for each in (tmp_path / "elsewhere").rglob("*")}
+
+    with pytest.raises(StoreError, match=f"{path} is a symlink"):
+        operation(store)
+    assert before == {each: each.lstat().st_mtime_ns for each in (tmp_path / "elsewhere").rglob("*")}
+
+
+@each_operation
+def test_symlinked_directory__empty(
+    store: FileStore, tmp_path: Path, operation: Callable[[FileStore], object]
+) -> None:
+    """A symlink to an empty directory is refused too, and nothing is made behind it."""
+    (tmp_path / "elsewhere").mkdir()
+    store.directory.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a symlink"):
+        operation(store)
+
+    assert [] == list((tmp_path / "elsewhere").iterdir())
+
+
+@needs_root
+@each_operation
+@pytest.mark.parametrize("which", ["root", "client directory"])
+def test_foreign_directory__refused(
+    store: FileStore, which: str, operation: Callable[[FileStore], object]
+) -> None:
+    """No operation uses a directory that belongs to somebody else."""
+    store.save(KEY, token())
+    os.chown(directory_of(store, which), 65534, 65534)
+
+    with pytest.raises(StoreError, match="belongs to user 65534"):
+        operation(store)
+
+
+@each_operation
+@pytest.mark.parametrize("which", ["root", "client directory"])
+def test_file_in_a_directorys_place__refused(
+    store: FileStore, which: str, operation: Callable[[FileStore], object]
+) -> None:
+    """A file in a directory's place is an error, and stays as it is."""
+    path = directory_of(store, which)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("a note")
+    path.chmod(0o644)
+
+    with pytest.raises(StoreError):
+        operation(store)
+    assert mode(path) == 0o644
+    assert path.read_text() == "a note"
+
+
+def test_keys__of_a_directory_shared_with_others(store: FileStore, caplog: pytest.LogCaptureFixture) -> None:
+    """What else is in the store's directory is no account, and none of its business."""
+    store.save(KEY, token())
+    (store.directory / "project").mkdir()
+    (store.directory / "project" / "package.json").write_text("{}")
+    (store.directory / "link").symlink_to("project")
+    (store.directory / "notes.json").write_text("{}")
+
+    assert [KEY] == list(store.keys())
+    assert caplog.text == ""
+
+
+@needs_root
 def test_load__foreign_owner(store: FileStore) -> None:
     """A file that belongs to somebody else is refused."""
     store.save(KEY, token())
@@ -256,3 +409,328 @@ def test_load__pipe_in_a_files_place(store: FileStore) -> None:
 
     with pytest.raises(StoreError, match="neither file nor directory"):
         store.load(KEY)
+
+
+# --- temporary files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_save__link_planted_at_the_temporary_name(
+    store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: Callable[[Path, Path], None]
+) -> None:
+    """A link that appears at the temporary name in the last moment is not written through."""
+    store.save(KEY, token())
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    real_open = os.open
+
+    def planting(path: Path, flags: int, *args: int) -> int:
+        if str(path).endswith(".tmp"):
+            plant(victim, path)
+        return real_open(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", planting)
+    with pytest.raises(StoreError):
+        store.save(KEY, token(2))
+    monkeypatch.undo()
+
+    assert victim.read_text() == "precious"
+    assert token() == store.load(KEY)
+
+
+def test_save__symlink_left_at_the_temporary_name(store: FileStore, tmp_path: Path) -> None:
+    """A symlink that lay at the temporary name before is replaced, and not what it points to."""
+    store.save(KEY, token())
+    (tmp_path / "victim").write_text("precious")
+    stale(store).symlink_to(tmp_path / "victim")
+    store.save(KEY, token(2))
+
+    assert not os.path.lexists(stale(store))
+    assert (tmp_path / "victim").read_text() == "precious"
+    assert token(2) == store.load(KEY)
+
+
+def stale(store: FileStore) -> Path:
+    """Return where a killed process leaves half a file."""
+    return token_file(store).with_name(f".{token_name(store)}.tmp")
+
+
+def test_delete__removes_what_a_killed_process_left(store: FileStore) -> None:
+    """After a logout no part of the token is left."""
+    store.save(KEY, token())
+    stale(store).write_bytes(b"half a tok")
+    store.delete(KEY)
+
+    assert [".lock"] == [path.suffix for path in store.directory.glob("*/*")]
+
+
+def test_delete__flushes_the_directory(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A logout is flushed to the disk after the file is gone: no crash brings the token back."""
+    store.save(KEY, token())
+    path, flushed, fsync = token_file(store), [], os.fsync
+
+    def watching(descriptor: int) -> None:
+        flushed.append((os.path.samestat(os.fstat(descriptor), path.parent.stat()), path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watching)
+    store.delete(KEY)
+
+    assert [(True, False)] == flushed
+
+
+# --- a directory that goes away ---------------------------------------------------------------------
+
+
+def take_away(store: FileStore, which: str = "client directory") -> Path:
+    """Move a directory away, as an unmounted disk takes its own; return where it is."""
+    away = store.directory.with_name("away")
+    directory_of(store, which).rename(away)
+    return away
+
+
+@each_look
+def test_directory_never_there(store: FileStore, look: Callable[[FileStore], object]) -> None:
+    """Where nothing was ever kept there is no token, and no error but that of a compare-and-swap."""
+    try:
+        look(store)
+    except StoreConflict:
+        assert look is LOOKS["save replacing"]
+    assert store.load(KEY) is None
+    assert [] == list(store.keys()) == list(store.expiring(time.time()))
+
+
+def test_load__makes_nothing(store: FileStore) -> None:
+    """Looking for a token makes no directory."""
+    store.load(KEY)
+    list(store.keys())
+    list(store.expiring(time.time()))
+    store.delete(KEY)
+
+    assert not store.directory.exists()
+
+
+@each_look
+@pytest.mark.parametrize("which", ["root", "client directory"])
+@pytest.mark.parametrize("handle", ["the same", "another"])
+def test_directory_gone(
+    store: FileStore, handle: str, which: str, look: Callable[[FileStore], object]
+) -> None:
+    """A directory that was there is missed, made anew by nobody who looks, and welcome back at once."""
+    store.save(KEY, token())
+    path = directory_of(store, which)
+    away = take_away(store, which)
+    looking = store if handle == "the same" else FileStore(store.directory)
+    for _ in range(2):
+        with pytest.raises(StoreError, match="gone") as caught:
+            look(looking)
+        assert not isinstance(caught.value, StoreConflict)
+        assert not path.exists()
+    away.rename(path)
+
+    assert token() == looking.load(KEY)
+    assert [KEY] == list(looking.keys())
+    look(looking)
+
+
+@each_look
+def test_directory_replaced(store: FileStore, look: Callable[[FileStore], object]) -> None:
+    """An empty directory in its place is not the one that was there; one with tokens in it is."""
+    store.save(KEY, token())
+    away = take_away(store)
+    directory_of(store, "client directory").mkdir()
+    for _ in range(2):
+        with pytest.raises(StoreError, match="gone") as caught:
+            look(store)
+        assert not isinstance(caught.value, StoreConflict)
+    shutil.copy(away / token_name(store), store._path(KEY))
+
+    assert token() == store.load(KEY)
+    assert [KEY] == list(store.keys())
+
+
+def begin_anew_elsewhere(store: FileStore) -> None:
+    """Let another process save the neighbour's token in place of all that there was."""
+    # Not removed: the new one could get its inode.
+    take_away(store, "root")
+    code = (
+        "import sys; from tiktok_oauth_session import FileStore, TikTokToken; "
+        "FileStore(sys.argv[1]).save(sys.argv[2:], TikTokToken(access_token='new'))"
+    )
+    subprocess.run([sys.executable, "-c", code, store.directory, *NEIGHBOUR], check=True)
+
+
+def test_directory_replaced__another_process_begins_anew(store: FileStore) -> None:
+    """Where somebody else has logged in again after a removal, the others are logged out for good."""
+    store.save(KEY, token())
+    begin_anew_elsewhere(store)
+
+    assert store.load(KEY) is None
+    assert [NEIGHBOUR] == list(store.keys())
+
+    store.delete(NEIGHBOUR)
+
+    assert store.load(KEY) is None
+
+
+def test_save__replacing_after_another_process_began_anew(store: FileStore) -> None:
+    """A lock that vanished with its directory protects nobody: that is no logout, and nothing is written."""
+    store.save(KEY, token())
+    with store.lock(KEY):
+        begin_anew_elsewhere(store)
+        with pytest.raises(StoreError, match="removed or replaced") as caught:
+            store.save(KEY, token(2), replacing=token().refresh_token)
+
+    assert not isinstance(caught.value, StoreConflict)
+    assert store.load(KEY) is None
+
+
+@pytest.mark.parametrize("client_key", [None, KEY.client_key])
+def test_keys__directory_gone_meanwhile(store: FileStore, client_key: str | None) -> None:
+    """A list of accounts that ends because the directory has vanished ends with an error."""
+    store.save(KEY, token())
+    store.save(NEIGHBOUR, token(2))
+    keys = store.keys(client_key)
+    next(keys)
+    take_away(store)
+
+    with pytest.raises(StoreError, match="gone"):
+        list(keys)
+
+
+def test_keys__directory_of_another_app_gone(store: FileStore) -> None:
+    """One app's directory is missed by whoever asks for its accounts or for all, not for another's."""
+    other = AccountKey("another-app", KEY.open_id)
+    store.save(KEY, token())
+    store.save(other, token())
+    take_away(store)
+
+    assert [other] == list(store.keys(other.client_key))
+    assert token() == store.load(other)
+    with pytest.raises(StoreError, match="gone"):
+        list(store.keys())
+
+
+@pytest.mark.parametrize("which", ["root", "client directory"])
+def test_keys__unreadable(store: FileStore, monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    """A directory that cannot be read is an error, not a store without accounts."""
+    store.save(KEY, token())
+    iterdir = Path.iterdir
+
+    def refusing(path: Path) -> Iterator[Path]:
+        if path == directory_of(store, which):
+            raise PermissionError(13, "Permission denied")
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refusing)
+
+    with pytest.raises(StoreError, match="Permission denied"):
+        list(store.keys())
+
+
+def test_load__directory_gone_in_the_last_moment(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that vanishes while the file is being opened is missed, too."""
+    store.save(KEY, token())
+    real_open = os.open
+
+    def vanishing(path: Path, *args: int) -> int:
+        take_away(store)
+        return real_open(path, *args)
+
+    monkeypatch.setattr(os, "open", vanishing)
+
+    with pytest.raises(StoreError, match="gone"):
+        store.load(KEY)
+
+
+def test_load__directory_back_in_the_last_moment(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory that comes back right after it was missed is an error once, and no logout."""
+    store.save(KEY, token())
+    away, lstat = take_away(store), Path.lstat
+
+    def returning(path: Path) -> os.stat_result:
+        try:
+            return lstat(path)
+        except FileNotFoundError:
+            away.rename(path)
+            raise
+
+    monkeypatch.setattr(Path, "lstat", returning)
+    with pytest.raises(StoreError, match="gone"):
+        store.load(KEY)
+
+    assert token() == store.load(KEY)
+
+
+def test_load__deleted_by_another_process(store: FileStore) -> None:
+    """An account that another process has deleted is no longer there, and that is no error."""
+    store.save(KEY, token())
+    code = (
+        "import sys; from tiktok_oauth_session import FileStore; FileStore(sys.argv[1]).delete(sys.argv[2:])"
+    )
+    subprocess.run([sys.executable, "-c", code, store.directory, *KEY], check=True)
+
+    assert store.load(KEY) is None
+    assert [] == list(store.keys())
+    store.delete(KEY)
+
+
+@pytest.mark.parametrize("which", ["root", "client directory"])
+def test_save__begins_anew(store: FileStore, which: str) -> None:
+    """A new login makes a directory that was removed, and the other accounts are logged out from then on."""
+    store.save(KEY, token())
+    store.save(NEIGHBOUR, token())
+    shutil.rmtree(directory_of(store, which))
+    store.save(KEY, token(2))
+
+    assert token(2) == store.load(KEY)
+    assert [KEY] == list(store.keys())
+    assert store.load(NEIGHBOUR) is None
+    assert mode(directory_of(store, "client directory")) == 0o700
+    with FileStore(store.directory).try_lock(KEY) as free:
+        assert free
+
+
+def test_lock__directory_gone_while_waiting(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for a lock in a directory that vanishes does not get one in a new directory."""
+    store.save(KEY, token())
+    sleep = time.sleep
+
+    def vanishing(seconds: float) -> None:
+        if directory_of(store, "client directory").exists():
+            take_away(store)
+        sleep(seconds)
+
+    monkeypatch.setattr(private_files.time, "sleep", vanishing)
+    with store.lock(KEY), pytest.raises(StoreError, match="gone"), FileStore(store.directory).lock(KEY):
+        pass
+
+    assert not directory_of(store, "client directory").exists()
+
+
+def test_directory__relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store stays where it was when the process changes its directory."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("tokens")
+    store.save(KEY, token())
+    monkeypatch.chdir("elsewhere")
+
+    assert token() == store.load(KEY)
+    assert tmp_path / "tokens" == store.directory
+
+
+def test_memory__bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process remembers so many directories, the ones in use among them."""
+    monkeypatch.setattr(private_directories, "REMEMBERED_DIRECTORIES", 3)
+    monkeypatch.setattr(private_directories, "_seen", {})
+    stores = [FileStore(tmp_path / str(n)) for n in range(5)]
+    for store in stores:
+        store.save(KEY, token())
+        assert token() == stores[0].load(KEY)
+
+    assert 3 == len(private_directories._seen)
+    for store in (stores[0], stores[4]):
+        shutil.rmtree(store.directory)
+        with pytest.raises(StoreError, match="gone"):
+            store.load(KEY)

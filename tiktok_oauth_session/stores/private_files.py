@@ -1,41 +1,28 @@
-"""Files and directories that nobody but their owner can use, for the stores that need some."""
+"""Files that nobody but their owner can use, and locks on them, for the stores that need some."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import logging
 import os
-import re
-import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
-from tiktok_oauth_session.plain_errors import StoreError
+from tiktok_oauth_session.stores.private_directories import (
+    FILE_MODE,
+    as_store_error,
+    make_directories,
+    require_not_gone,
+    require_ours,
+)
 
-log = logging.getLogger(__name__)
-
-#: Only the owner, from the first byte on.
-FILE_MODE = 0o600
-DIRECTORY_MODE = 0o700
 #: Seconds between two looks at a lock that another process holds.
 POLL_INTERVAL_S = 0.01
-#: Characters of a client key or open_id that stay readable in a file name.
-READABLE_LENGTH = 40
-
-# Where there are none (Windows), who may read the files is what the directory's access control list says.
-_HAS_OWNERS = hasattr(os, "geteuid")
-
-
-def file_name(text: str) -> str:
-    """Return a file name for any text, different for different texts on every file system.
-
-    The digest tells apart what case folding, length limits and forbidden characters would not.
-    """
-    readable = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:READABLE_LENGTH]
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{readable}.{digest[:32]}"
+# Without these (Windows), symlinks are not refused and directories not synchronised.
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+# Opening a pipe in a file's place must not wait for somebody to write to it.
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
@@ -59,64 +46,95 @@ def lock_file(path: Path, timeout: float, *, root: Path) -> Iterator[bool]:
     with as_store_error("lock", path):
         make_directories(path.parent, root)
         lock = filelock.FileLock(path, mode=FILE_MODE, thread_local=False)
-        with contextlib.suppress(filelock.Timeout):
-            lock.acquire(timeout=timeout, poll_interval=POLL_INTERVAL_S)
+        for _ in _looks(path.parent, timeout):
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=0)
+                break
     try:
         yield lock.is_locked
     finally:
         lock.release()
 
 
-def make_directories(below: Path, root: Path) -> None:
-    """Make two directories, one of them in the other, or one if they are the same.
-
-    Raises:
-        StoreError: One of them is there already and is not ours.
-    """
-    root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-    below.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    for directory in (root, below):
-        status = directory.lstat()
-        if stat.S_ISLNK(status.st_mode):
-            fail(f"{directory} is a symlink")
-        require_ours(directory, status)
-    if _HAS_OWNERS and below.stat().st_mode & 0o077:
-        below.chmod(DIRECTORY_MODE)
-
-
-def require_ours(path: Path, status: os.stat_result) -> None:
-    """Refuse what is not ours, and take a file's permissions from everybody else.
-
-    Raises:
-        StoreError: It belongs to somebody else, or is neither file nor directory.
-    """
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        fail(f"{path} is neither file nor directory")
-    if not _HAS_OWNERS:
-        return
-    if status.st_uid != os.geteuid():
-        fail(f"{path} belongs to user {status.st_uid}, not to the one this process runs as")
-    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
-        log.warning("%s was readable by others; it is not any more", path)
-        path.chmod(FILE_MODE)
-
-
-@contextlib.contextmanager
-def as_store_error(what: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says into an error of ours.
-
-    Raises:
-        StoreError: It said no.
-    """
-    try:
+def _looks(directory: Path, timeout: float) -> Iterator[None]:
+    # Not filelock's own patience: older versions make a directory anew that vanishes meanwhile.
+    deadline = time.monotonic() + timeout
+    yield
+    while time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL_S)
+        require_not_gone(directory)
         yield
-    except OSError as error:
-        raise StoreError(
-            f"Cannot {what} {path}: {error.strerror or error}. Check that the directory exists, belongs to "
-            "the user this process runs as, and has room."
-        ) from error
 
 
-def fail(what: str) -> NoReturn:
-    """Raise an error of ours."""
-    raise StoreError(f"{what}.")
+def read_file(path: Path) -> bytes | None:
+    """Return what a file holds; None if there is none.
+
+    Raises:
+        StoreError: It cannot be read, or is not ours.
+    """
+    with as_store_error("read", path):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _BINARY)
+        except FileNotFoundError:
+            return None
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            require_ours(path, os.fstat(descriptor))
+            return file.read()
+
+
+def replace_file(path: Path, content: bytes, *, aside: Path | None) -> None:
+    """Put a file in another's place, in one step that survives a crash.
+
+    Args:
+        path: The file.
+        content: What it holds from now on.
+        aside: A second name for what it held until now, given when the new content is safe.
+
+    Raises:
+        StoreError: It cannot be written; what it held it holds.
+    """
+    temporary = _temporary(path)
+    with as_store_error("write", path):
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
+        descriptor = os.open(temporary, flags, FILE_MODE)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            if aside is not None:
+                os.link(path, aside)
+            os.replace(temporary, path)  # noqa: PTH105 - beside the other calls of its kind
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+
+
+def delete_file(path: Path) -> None:
+    """Delete a file, and what a killed process left of its successor.
+
+    Raises:
+        StoreError: It cannot be deleted.
+    """
+    with as_store_error("delete", path):
+        _temporary(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    # One name for each file: whoever holds its lock finds, and removes, what a killed process left.
+    return path.with_name(f".{path.name}.tmp")
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make a rename or a deletion itself durable, where a directory can be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -21,7 +21,8 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from tiktok_oauth_session.forks import after_fork_in_child
 from tiktok_oauth_session.stores import KeyLocks
-from tiktok_oauth_session.stores.private_files import file_name, lock_file
+from tiktok_oauth_session.stores.private_directories import file_name
+from tiktok_oauth_session.stores.private_files import lock_file
 from tiktok_oauth_session.stores.sql_locks import LOCKS, Lock, NamedLock
 from tiktok_oauth_session.stores.sql_trouble import NOT_PASSING, Kind, Trouble
 

@@ -1,0 +1,165 @@
+"""Directories that nobody but their owner can use, and that are missed when they are gone."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from tiktok_oauth_session.plain_errors import StoreError
+
+log = logging.getLogger(__name__)
+
+#: Only the owner, from the first byte on.
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+#: Characters of a client key or open_id that stay readable in a file name.
+READABLE_LENGTH = 40
+#: How many directories a process remembers.
+REMEMBERED_DIRECTORIES = 10_000
+
+_FILE_NAME = re.compile(rf"[A-Za-z0-9_-]{{0,{READABLE_LENGTH}}}\.[0-9a-f]{{32}}")
+# Where there are none (Windows), who may read the files is what the directory's access control list says.
+_HAS_OWNERS = hasattr(os, "geteuid")
+
+# The directories that this process has seen, with device and inode. For the whole process, since web
+# applications make a store for every request.
+_seen: dict[Path, tuple[int, int]] = {}
+
+
+def file_name(text: str) -> str:
+    """Return a file name for any text, different for different texts on every file system.
+
+    The digest tells apart what case folding, length limits and forbidden characters would not.
+    """
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:READABLE_LENGTH]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{readable}.{digest[:32]}"
+
+
+def make_directories(below: Path, root: Path) -> None:
+    """Make two directories, one of them in the other, or one if they are the same.
+
+    Raises:
+        StoreError: One of them is there already and is not ours.
+    """
+    for directory in (root, below):
+        directory.mkdir(mode=DIRECTORY_MODE, parents=directory is root, exist_ok=True)
+        identity = _our_directory(directory)
+    if _HAS_OWNERS and below.stat().st_mode & 0o077:
+        below.chmod(DIRECTORY_MODE)
+    if below not in _seen:
+        _remember(below, identity)
+
+
+def is_there(below: Path, root: Path) -> bool:
+    """Tell whether there is a directory, and the one that it is in.
+
+    Raises:
+        StoreError: One of them is not ours; or this process has seen it before, and it is gone or another
+            one that holds nothing.
+    """
+    with as_store_error("read", below):
+        identity: tuple[int, int] | None = None
+        with contextlib.suppress(FileNotFoundError):
+            _our_directory(root)
+            identity = _our_directory(below)
+        replaced = _seen.get(below, identity) != identity
+        # With tokens in it, it was restored, or somebody has begun anew.
+        if replaced and (identity is None or not any(below.glob("*.json"))):
+            _fail_gone(below)
+    if identity is not None:
+        _remember(below, identity)
+    return identity is not None
+
+
+def require_not_gone(directory: Path) -> None:
+    """Miss a directory that this process has seen before.
+
+    Raises:
+        StoreError: It is gone.
+    """
+    if directory in _seen and not os.path.lexists(directory):
+        _fail_gone(directory)
+
+
+def _fail_gone(directory: Path) -> NoReturn:
+    fail(
+        f"{directory} is gone, and the tokens in it: this process has used it before. Put it back (is "
+        "its disk mounted?); if it was removed on purpose, log in again"
+    )
+
+
+def directories_in(root: Path) -> list[Path]:
+    """Return the directories whose names come from `file_name`, and those that were there before.
+
+    Raises:
+        StoreError: They cannot be listed, or `root` is not ours.
+    """
+    found = {directory for directory in list(_seen) if directory.parent == root}
+    with as_store_error("read", root), contextlib.suppress(FileNotFoundError):
+        _our_directory(root)
+        found.update(path for path in root.iterdir() if _FILE_NAME.fullmatch(path.name))
+    return sorted(found)
+
+
+def _remember(directory: Path, identity: tuple[int, int]) -> None:
+    _seen[directory] = identity
+    if len(_seen) > REMEMBERED_DIRECTORIES:
+        # A copy: other threads are here, too.
+        _seen.pop(next(iter(list(_seen))), None)
+
+
+def _our_directory(directory: Path) -> tuple[int, int]:
+    """Refuse a directory that is not ours; return its device and inode."""
+    status = directory.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        fail(f"{directory} is a symlink")
+    if not stat.S_ISDIR(status.st_mode):
+        fail(f"{directory} is no directory")
+    require_ours(directory, status)
+    return status.st_dev, status.st_ino
+
+
+def require_ours(path: Path, status: os.stat_result) -> None:
+    """Refuse what is not ours, and take a file's permissions from everybody else.
+
+    Raises:
+        StoreError: It belongs to somebody else, or is neither file nor directory.
+    """
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        fail(f"{path} is neither file nor directory")
+    if not _HAS_OWNERS:
+        return
+    if status.st_uid != os.geteuid():
+        fail(f"{path} belongs to user {status.st_uid}, not to the one this process runs as")
+    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+        log.warning("%s was readable by others; it is not any more", path)
+        path.chmod(FILE_MODE)
+
+
+@contextlib.contextmanager
+def as_store_error(what: str, path: Path) -> Iterator[None]:
+    """Turn what the operating system says into an error of ours.
+
+    Raises:
+        StoreError: It said no.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"Cannot {what} {path}: {error.strerror or error}. Check that the directory exists, belongs to "
+            "the user this process runs as, and has room."
+        ) from error
+
+
+def fail(what: str) -> NoReturn:
+    """Raise an error of ours."""
+    raise StoreError(f"{what}.")

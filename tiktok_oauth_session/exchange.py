@@ -17,6 +17,7 @@ from requests.exceptions import ConnectTimeout, RequestException
 
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.redaction import redact, redact_query, secrets_in, silence_urllib3
+from tiktok_oauth_session.sending import read_in_time, sending_once
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,8 @@ def post(
     """Send one OAuth request and return the reply, whatever it says.
 
     Order of operations: prepare (without the session's own parameters, cookies, credentials and
-    ``.netrc``), send with a timeout, follow no redirect, send again if `retry` allows.
+    ``.netrc``), send once with a timeout, follow no redirect, read the reply in time and up to a size,
+    send again if `retry` allows.
 
     Args:
         session: Whose adapters, proxies and certificates to use.
@@ -106,7 +108,8 @@ def post(
     """
     silence_urllib3()
     identity = {n: session.headers[n] for n in ("User-Agent", "Accept-Encoding") if n in session.headers}
-    request = requests.Request(method, url, headers={**identity, **headers}, auth=transport.auth, **body)
+    sent_headers, hooks = {**identity, **headers}, {"response": read_in_time}
+    request = requests.Request(method, url, headers=sent_headers, auth=transport.auth, hooks=hooks, **body)
     prepared = request.prepare()
     settings = session.merge_environment_settings(
         prepared.url or url,
@@ -121,7 +124,8 @@ def post(
     def send() -> requests.Response:
         failure = None
         try:
-            return session.send(prepared, timeout=transport.timeout, allow_redirects=False, **settings)
+            once = sending_once(session, prepared.url or url)
+            return once.send(prepared, timeout=transport.timeout, allow_redirects=False, **settings)
         except (RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as caught:
             # ValueError: what requests raises over a nonsensical Location header.
             failure = caught

@@ -6,7 +6,7 @@ import collections
 import copy
 import threading
 import time
-import weakref
+from collections.abc import Hashable
 from typing import TypeVar
 
 from tiktok_oauth_session.errors import StoreError, TokenError
@@ -67,37 +67,47 @@ class Flights:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._by_store: weakref.WeakKeyDictionary[TokenStore, collections.OrderedDict[AccountKey, Flight]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._storeless: collections.OrderedDict[AccountKey, Flight] = collections.OrderedDict()
+        self._in_stores: collections.OrderedDict[Hashable, Flight] = collections.OrderedDict()
+        self._storeless: collections.OrderedDict[Hashable, Flight] = collections.OrderedDict()
         self._unsaved: dict[str, TikTokToken] = {}
         after_fork_in_child(self, Flights._leave_locks)
 
     def _leave_locks(self) -> None:
         """In a forked child: whoever held a lock does not exist here. What is known stays known."""
         self._guard = threading.Lock()
-        self._by_store = weakref.WeakKeyDictionary()
         for flight in self._storeless.values():
             flight.lock = KeyLock()
 
-    def of(self, store: TokenStore | None, key: AccountKey) -> Flight:
-        """Return the flight of a connection, the same one to everybody."""
-        with self._guard:
-            if store is None:
-                return self._remember(self._storeless, key, self._storeless.get(key) or Flight())
-            known = self._by_store.setdefault(store, collections.OrderedDict())
-            return self._remember(known, key, known.get(key) or Flight())
+    def of(self, store: TokenStore, key: AccountKey) -> Flight:
+        """Return the flight of a stored connection, the same one through every handle on its store."""
+        return self._remembered(self._in_stores, (store.identity, key))
+
+    def storeless(self, key: AccountKey) -> Flight:
+        """Return the flight of a connection that only sessions of this process hold."""
+        return self._remembered(self._storeless, key)
 
     def forget(self, store: TokenStore, key: AccountKey) -> None:
-        """Drop what is known of a connection."""
+        """Drop what is known of a stored connection."""
         with self._guard:
-            self._by_store.get(store, collections.OrderedDict()).pop(key, None)
+            self._in_stores.pop((store.identity, key), None)
 
     def also_known_as(self, key: AccountKey, flight: Flight) -> None:
         """Let a storeless connection be found by its next refresh token, too."""
+        self._remembered(self._storeless, key, flight)
+
+    def _remembered(
+        self,
+        known: collections.OrderedDict[Hashable, Flight],
+        name: Hashable,
+        flight: Flight | None = None,
+    ) -> Flight:
         with self._guard:
-            self._remember(self._storeless, key, flight)
+            flight = flight or known.get(name) or Flight()
+            known[name] = flight
+            known.move_to_end(name)
+            while len(known) > REMEMBERED_CONNECTIONS:
+                known.popitem(last=False)
+            return flight
 
     def keep_unsaved(self, spent: str, token: TikTokToken) -> None:
         """Hold the only copy of a new token, under the refresh token that it came for.
@@ -114,16 +124,6 @@ class Flights:
     def settle(self, spent: str) -> None:
         """Let go of a token that is safe now, or no longer wanted."""
         self._unsaved.pop(spent, None)
-
-    @staticmethod
-    def _remember(
-        known: collections.OrderedDict[AccountKey, Flight], key: AccountKey, flight: Flight
-    ) -> Flight:
-        known[key] = flight
-        known.move_to_end(key)
-        while len(known) > REMEMBERED_CONNECTIONS:
-            known.popitem(last=False)
-        return flight
 
 
 #: The one memory of this process.

@@ -80,7 +80,7 @@ class ProcessHome(Home):
 
     def __init__(self, client_key: str, token: TikTokToken, updater: Updater | None) -> None:
         self._client_key, self._updater = client_key, updater
-        self.flight = flights.of(None, self._name(token))
+        self.flight = flights.storeless(self._name(token))
 
     def _name(self, token: TikTokToken) -> AccountKey:
         digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))

@@ -25,7 +25,7 @@ import contextlib
 import logging
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 
 from tiktok_oauth_session.forks import after_fork_in_child
@@ -46,6 +46,17 @@ class TokenStore(abc.ABC):
     Every method raises `StoreError` when the store cannot do what it promises; none of them ever
     pretends. Keys are any text: nothing in a ``client_key`` or an ``open_id`` is special.
     """
+
+    @property
+    def identity(self) -> Hashable:
+        """What every handle on the same tokens has in common, and no handle on others.
+
+        A process remembers by it what failed a moment ago. This default tells every handle from every
+        other one. Stores of which a web application may make a handle for each request override it.
+        """
+        # Not the handle itself, which would be kept alive by whoever remembers it.
+        identity: Hashable = self.__dict__.setdefault("_identity", object())
+        return identity
 
     @abc.abstractmethod
     def load(self, key: AccountKey) -> TikTokToken | None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -72,6 +72,11 @@ class EncryptedStore(TokenStore):
         return f"{type(self).__name__}({self._store!r})"
 
     # --- the contract ------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Hashable:
+        """The inner store's."""
+        return self._store.identity
 
     def load(self, key: AccountKey) -> TikTokToken | None:
         """Return the account's token.

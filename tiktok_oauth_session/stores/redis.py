@@ -7,7 +7,8 @@ import inspect
 import logging
 import secrets
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 try:
@@ -111,6 +112,11 @@ class RedisStore(TokenStore):
         return f"{type(self).__name__}(prefix={self._prefix!r})"
 
     # --- the contract ------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Hashable:
+        """The client and the prefix."""
+        return weakref.ref(self._client), self._prefix
 
     def load(self, key: AccountKey) -> TikTokToken | None:
         """Return the account's token.

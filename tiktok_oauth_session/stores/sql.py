@@ -6,7 +6,8 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 try:
@@ -106,6 +107,7 @@ class SQLStore(TokenStore):
         self.table: Table = token_table(self.metadata, table_name)
         self._database = databases.of(engine)
         self._locks = self._database.key_locks(table_name)
+        self._engine = weakref.ref(engine)
 
     def __repr__(self) -> str:
         """Show where, and no password."""
@@ -131,6 +133,11 @@ class SQLStore(TokenStore):
             raise StoreError(trouble)
 
     # --- the contract ------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> Hashable:
+        """The engine and the table."""
+        return self._engine, self.table.name
 
     def load(self, key: AccountKey) -> TikTokToken | None:
         """Return the account's token.

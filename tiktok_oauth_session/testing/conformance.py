@@ -80,6 +80,10 @@ class TokenStoreConformance:
         """
         return store
 
+    def test_identity__lasts(self, store: TokenStore) -> None:
+        """A handle has one identity, which can be a dictionary's key."""
+        assert {store.identity: "mine"}[store.identity] == "mine"
+
     # --- load and save -----------------------------------------------------------------------------
 
     def test_load__nothing_saved(self, store: TokenStore) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from tiktok_oauth_session.flights import Flight, flights
-from tiktok_oauth_session.stores import TokenStore, lock_timeout
+from tiktok_oauth_session.stores import TokenStore, required
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 #: Called with the new token after every change.
@@ -86,13 +85,9 @@ class ProcessHome(Home):
         digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))
         return AccountKey(self._client_key, digest.hexdigest())
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Exclude the process's other threads."""
-        with self.flight.lock.held() as held:
-            if not held:
-                raise lock_timeout(AccountKey(self._client_key, "(no store)"))
-            yield
+        return required(self.flight.lock.held(), AccountKey(self._client_key, "(no store)"))
 
     def try_lock(self) -> AbstractContextManager[bool]:
         """Exclude the process's other threads unless one of them is in already."""

@@ -139,13 +139,16 @@ class TokenStore(abc.ABC):
             return float("inf")
         return float(token.get("refresh_expires_at", "inf"))
 
-    @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
-        """Take the account's lock if it is free; yield whether it was.
+    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
+        """Take the account's lock if it is free; tell whether it was.
 
         This default cannot tell and waits. Stores that can tell override it, so that nobody waits
         for a refresh that is merely advisable.
         """
+        return self._lock_told(key)
+
+    @contextlib.contextmanager
+    def _lock_told(self, key: AccountKey) -> Iterator[bool]:
         with self.lock(key):
             yield True
 
@@ -218,12 +221,20 @@ class KeyLock:
             self._lock.release()
 
 
-def lock_timeout(key: AccountKey) -> StoreError:
-    """Make the error for a lock that could not be had."""
-    return StoreError(
-        f"The lock of account {key.open_id} was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a process "
-        "that hangs while it refreshes."
-    )
+@contextlib.contextmanager
+def required(held: AbstractContextManager[bool], key: AccountKey) -> Iterator[None]:
+    """Hold a lock that tells whether it could be had, or fail.
+
+    Raises:
+        StoreError: It could not be had.
+    """
+    with held as could_be_had:
+        if not could_be_had:
+            raise StoreError(
+                f"The lock of account {key.open_id} was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a "
+                "process that hangs while it refreshes."
+            )
+        yield
 
 
 class MemoryStore(TokenStore):
@@ -249,19 +260,13 @@ class MemoryStore(TokenStore):
         with self.lock(key):
             self._tokens.pop(AccountKey(*key), None)
 
-    @contextlib.contextmanager
-    def lock(self, key: AccountKey) -> Iterator[None]:
+    def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude the process's other threads."""
-        with self._locks.of(AccountKey(*key)).held() as held:
-            if not held:
-                raise lock_timeout(AccountKey(*key))
-            yield
+        return required(self._locks.of(AccountKey(*key)).held(), AccountKey(*key))
 
-    @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
         """Exclude the process's other threads, unless one of them is in already."""
-        with self._locks.of(AccountKey(*key)).held(timeout=0) as held:
-            yield held
+        return self._locks.of(AccountKey(*key)).held(timeout=0)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import secrets
@@ -121,11 +120,9 @@ class EncryptedStore(TokenStore):
         """Exclude everybody whom the inner store's lock excludes."""
         return self._store.lock(key)
 
-    @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
         """Exclude them, unless somebody is in already."""
-        with self._store.try_lock(key) as held:
-            yield held
+        return self._store.try_lock(key)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts, those that no key fits included."""

@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tiktok_oauth_session.stores import (
     TokenStore,
     check_replacing,
     due,
-    lock_timeout,
+    required,
 )
 from tiktok_oauth_session.stores.private_directories import (
     as_store_error,
@@ -114,9 +115,7 @@ class FileStore(TokenStore):
             text = json.dumps(envelope, indent=1)
         except (TypeError, ValueError) as error:
             raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
-        with self._held(key, LOCK_TIMEOUT_S, anew=replacing is None) as held:
-            if not held:
-                raise lock_timeout(key)
+        with required(self._held(key, LOCK_TIMEOUT_S, anew=replacing is None), key):
             aside = None
             if replacing is None:
                 aside = self._aside(key)
@@ -141,23 +140,17 @@ class FileStore(TokenStore):
         with self.lock(key):
             delete_file(path)
 
-    @contextlib.contextmanager
-    def lock(self, key: AccountKey) -> Iterator[None]:
+    def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads and processes of this machine.
 
         Raises:
             StoreError: It could not be had, or the directory is gone.
         """
-        with self._held(AccountKey(*key), LOCK_TIMEOUT_S) as held:
-            if not held:
-                raise lock_timeout(AccountKey(*key))
-            yield
+        return required(self._held(AccountKey(*key), LOCK_TIMEOUT_S), AccountKey(*key))
 
-    @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
         """Exclude all others, unless somebody is in already."""
-        with self._held(AccountKey(*key), 0) as held:
-            yield held
+        return self._held(AccountKey(*key), 0)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts. A damaged file is passed over with a warning.

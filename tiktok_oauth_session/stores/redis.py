@@ -9,6 +9,7 @@ import secrets
 import time
 import weakref
 from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 try:
@@ -26,7 +27,7 @@ from tiktok_oauth_session.stores import (
     KeyLocks,
     TokenStore,
     check_replacing,
-    lock_timeout,
+    required,
 )
 from tiktok_oauth_session.stores.redis_hash import (
     DELETE,
@@ -167,19 +168,13 @@ class RedisStore(TokenStore):
         with self.lock(key), _as_store_error("delete", key):
             self._delete_script(keys=[self._account(key), *self._indexes], args=[member_of(key)])
 
-    @contextlib.contextmanager
-    def lock(self, key: AccountKey) -> Iterator[None]:
+    def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads, processes and machines, until the block or the lease ends."""
-        with self._held(AccountKey(*key), LOCK_TIMEOUT_S) as held:
-            if not held:
-                raise lock_timeout(AccountKey(*key))
-            yield
+        return required(self._held(AccountKey(*key), LOCK_TIMEOUT_S), AccountKey(*key))
 
-    @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
         """Exclude all others, unless somebody is in already."""
-        with self._held(AccountKey(*key), 0) as held:
-            yield held
+        return self._held(AccountKey(*key), 0)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts, damaged ones included."""

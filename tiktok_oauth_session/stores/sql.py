@@ -8,6 +8,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 try:
@@ -33,7 +34,7 @@ except ImportError as error:
     raise ImportError("SQLStore needs SQLAlchemy 2: pip install tiktok-oauth-session[sql]") from error
 
 from tiktok_oauth_session.errors import StoreError
-from tiktok_oauth_session.stores import LOCK_TIMEOUT_S, TokenStore, check_replacing, lock_timeout
+from tiktok_oauth_session.stores import LOCK_TIMEOUT_S, TokenStore, check_replacing, required
 from tiktok_oauth_session.stores.sql_database import databases
 from tiktok_oauth_session.stores.sql_table import (
     TABLE_NAME,
@@ -172,19 +173,13 @@ class SQLStore(TokenStore):
         with self.lock(key):
             self._run(f"delete account {key.open_id}", lambda connection: connection.execute(statement))
 
-    @contextlib.contextmanager
-    def lock(self, key: AccountKey) -> Iterator[None]:
+    def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads, processes and machines."""
-        with self._held(AccountKey(*key), LOCK_TIMEOUT_S) as held:
-            if not held:
-                raise lock_timeout(AccountKey(*key))
-            yield
+        return required(self._held(AccountKey(*key), LOCK_TIMEOUT_S), AccountKey(*key))
 
-    @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
         """Exclude all others, unless somebody is in already."""
-        with self._held(AccountKey(*key), 0) as held:
-            yield held
+        return self._held(AccountKey(*key), 0)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts, damaged ones included."""

@@ -9,7 +9,7 @@ import pytest
 from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
 
-pytest_plugins = ["redis_server", "servers"]
+pytest_plugins = ["exchanges", "redis_server", "servers"]
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")

@@ -14,36 +14,17 @@ import time
 import pytest
 import requests
 import urllib3
+from exchanges import NO_RETRY, URL, ask
 from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session import TokenError
 from tiktok_oauth_session.exchange import (
     HARMLESS,
     NoReply,
-    Retry,
     Transport,
     post,
 )
 from tiktok_oauth_session.sending import REPLY_CAP_BYTES, SHORTEST_BODY_S, longest_try
-
-URL = "https://open.tiktokapis.com/v2/oauth/token/"
-NO_RETRY = Retry(unsent=False, busy=False)
-
-
-@pytest.fixture
-def http(fake):
-    """A plain requests session that reaches the fake."""
-    with requests.Session() as session:
-        session.mount("https://", fake.adapter())
-        yield session
-
-
-def ask(http, retry=NO_RETRY, transport=None, **body):
-    """Ask for a token of the app itself."""
-    body = body or {"data": {"grant_type": "client_credentials", "client_secret": "fake-secret"}}
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    return post(http, "POST", URL, headers, body, transport or Transport(), retry)
-
 
 # --- what it takes along -------------------------------------------------------------------------------
 

@@ -7,11 +7,11 @@ from urllib.parse import parse_qsl
 
 import pytest
 import requests
+from surfaces import BUSINESS, CALLBACK, FORM, SHOP
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
-    Platform,
 )
 from tiktok_oauth_session.compliance import (
     TikTokClient,
@@ -19,44 +19,6 @@ from tiktok_oauth_session.compliance import (
     write_refresh_request,
     write_token_request,
 )
-
-CALLBACK = "https://app.example/callback/"
-DESKTOP = "http://127.0.0.1:3455/callback/"
-#: From the unit tests of TikTok's Android SDK.
-VERIFIER = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
-CHALLENGE = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
-FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
-SHOP = Platform(
-    name="TikTok Shop",
-    authorization_endpoint="https://services.tiktokshop.com/open/authorize",
-    token_endpoint="https://auth.tiktok-shops.com/api/v2/token/get",
-    authorization_parameters={"client_id": "service_id", "state": "state"},
-    token_parameters={
-        "client_id": "app_key",
-        "client_secret": "app_secret",
-        "code": "auth_code",
-        "grant_type": "grant_type",
-    },
-    grant_types={"authorization_code": "authorized_code"},
-    token_method="GET",
-    parameter_placement="query",
-)
-BUSINESS = Platform(
-    name="TikTok for Business",
-    authorization_endpoint="https://www.tiktok.com/v2/auth/authorize",
-    token_endpoint="https://business-api.tiktok.com/open_api/v1.3/tt_user/oauth2/token/",
-    token_parameters={
-        "client_id": "client_id",
-        "client_secret": "client_secret",
-        "grant_type": "grant_type",
-        "code": "auth_code",
-        "redirect_uri": "redirect_uri",
-    },
-    parameter_placement="json",
-    access_token_header="Access-Token",
-    access_token_prefix="",
-)
-
 
 CODE = {
     "grant_type": "authorization_code",

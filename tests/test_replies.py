@@ -2,61 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-import requests
+from surfaces import BUSINESS, SHOP, reply
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
-    Platform,
     RevocationError,
-    TokenError,
 )
 from tiktok_oauth_session.compliance import read_reply
 from tiktok_oauth_session.replies import checked, flatten, token_fields
-
-BUSINESS = Platform(
-    name="TikTok for Business",
-    authorization_endpoint="https://www.tiktok.com/v2/auth/authorize",
-    token_endpoint="https://business-api.tiktok.com/open_api/v1.3/tt_user/oauth2/token/",
-    reply_names={"refresh_token_expires_in": "refresh_expires_in"},
-    error_codes={40103: "invalid_grant", 40107: "invalid_grant", 40110: "invalid_grant"},
-    invalid_token_codes=(40102, 40104, 40105),
-    api_errors_by_status=False,
-)
-SHOP = Platform(
-    name="TikTok Shop",
-    authorization_endpoint="https://services.tiktokshop.com/open/authorize",
-    token_endpoint="https://auth.tiktok-shops.com/api/v2/token/get",
-    reply_names={
-        "access_token_expire_in": "expires_at",
-        "refresh_token_expire_in": "refresh_expires_at",
-        "granted_scopes": "scope",
-    },
-    error_codes={36004004: "invalid_grant", 36004005: "invalid_grant"},
-)
-LOG_ID = "202206221854370101130062072500FFA2"
-
-
-def reply(body, status=200, content_type="application/json"):
-    """A reply as it comes off the wire."""
-    response = requests.Response()
-    response.status_code = status
-    response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    if content_type:
-        response.headers["Content-Type"] = content_type
-        response.encoding = requests.utils.get_encoding_from_headers(response.headers)
-    return response
-
-
-def refusal(platform, body, status=200):
-    """What a token reply raises."""
-    with pytest.raises(TokenError) as caught:
-        token_fields(read_reply(reply(body, status), platform=platform))
-    return caught.value
-
 
 # --- token replies that say yes --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 import requests
 import requests_mock as mocking
 import urllib3
+from exchanges import URL, ask
 from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session, TokenError
@@ -22,7 +23,6 @@ from tiktok_oauth_session.exchange import (
     REVOCATION,
     TOKEN_TIMEOUT_S,
     NoReply,
-    Retry,
     Transport,
     post,
 )
@@ -31,23 +31,6 @@ from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 
 #: A refresh with nothing left to lose.
 REFRESH_AT_LAST = REFRESH_WAITED_FOR._replace(lost=True)
-URL = "https://open.tiktokapis.com/v2/oauth/token/"
-NO_RETRY = Retry(unsent=False, busy=False)
-
-
-@pytest.fixture
-def http(fake):
-    """A plain requests session that reaches the fake."""
-    with requests.Session() as session:
-        session.mount("https://", fake.adapter())
-        yield session
-
-
-def ask(http, retry=NO_RETRY, transport=None, **body):
-    """Ask for a token of the app itself."""
-    body = body or {"data": {"grant_type": "client_credentials", "client_secret": "fake-secret"}}
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    return post(http, "POST", URL, headers, body, transport or Transport(), retry)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ BACKOFF_S = 0.5
 #: Seconds that a server's Retry-After is obeyed at most.
 RETRY_AFTER_CAP_S = 30.0
 
-_BUSY = (429, 503)
+#: Statuses of a server that has not carried out what it was asked, for it is busy.
+BUSY = (429, 503)
 
 
 class Retry(NamedTuple):
@@ -169,7 +170,7 @@ def _with_retries(send: Callable[[], requests.Response], retry: Retry) -> reques
             pause = _backoff(attempt)
             log.info("no reply from TikTok's OAuth endpoint; asking again in %.1f s", pause)
         else:
-            if not (retry.busy and response.status_code in _BUSY) or attempt == MAX_TRIES:
+            if not (retry.busy and response.status_code in BUSY) or attempt == MAX_TRIES:
                 return response
             pause = _retry_after(response) or _backoff(attempt)
             log.info("TikTok is busy (HTTP %s); asking again in %.1f s", response.status_code, pause)

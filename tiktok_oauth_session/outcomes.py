@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tiktok_oauth_session.errors import TokenError
-from tiktok_oauth_session.exchange import NoReply
+from tiktok_oauth_session.exchange import BUSY, NoReply
 from tiktok_oauth_session.tokens import REFRESH_STARTED_AT, REFRESH_TRIES, TikTokToken
 
 #: Seconds between the one replay of an unclear refresh and the next, if that got no reply either; doubled
@@ -26,14 +26,13 @@ _CLEAR = (
 #: Replies that leave open whether it was; so does every other HTTP 5xx.
 _UNCLEAR = ("internal_error", "invalid_response", "missing_token", "server_error", "unknown_error")
 _SERVER_ERROR = 500
-_BUSY = (429, 503)
 
 
 def is_unclear(error: TokenError) -> bool:
     """Tell whether the refresh may have been carried out although it failed."""
     if isinstance(error, NoReply):
         return error.sent
-    if error.error in _CLEAR or error.status_code in _BUSY:
+    if error.error in _CLEAR or error.status_code in BUSY:
         return False
     return error.error in _UNCLEAR or (error.status_code or 0) >= _SERVER_ERROR
 

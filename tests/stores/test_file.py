@@ -299,9 +299,28 @@ def test_load__foreign_owner(store: FileStore) -> None:
         store.load(KEY)
 
 
+def envelope_of(content: object) -> bytes:
+    """Return a file that is whole but for what it says the token is."""
+    envelope = {"version": 1, "client_key": KEY.client_key, "open_id": KEY.open_id, "token": content}
+    return json.dumps(envelope).encode()
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"null", b"[]", b'"x"', b'{"version": 1}', b"\xff\xfe", b"[" * 100_000, b'{"version":"1"}'],
+    [
+        *(
+            b"",
+            b"{",
+            b"null",
+            b"[]",
+            b'"x"',
+            b'{"version": 1}',
+            b"\xff\xfe",
+            b"[" * 100_000,
+            b'{"version":"1"}',
+        ),
+        *map(envelope_of, (None, [], {"access_token": 1}, {"refresh_token": ["rft"]})),
+    ],
 )
 def test_load__damaged(store: FileStore, content: bytes) -> None:
     """A damaged file is an error at every look, kept aside by the next login, and its neighbour goes on."""

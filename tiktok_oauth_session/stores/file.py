@@ -223,8 +223,9 @@ def _opened(path: Path, envelope: bytes) -> tuple[AccountKey, TikTokToken]:
         version = content["version"]
         key = AccountKey(content["client_key"], content["open_id"])
         token = content["token"]
-        damaged = not (isinstance(token, dict) and isinstance(version, int))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        texts = [token.get(name, "") for name in ("access_token", "refresh_token")]
+        damaged = not all(isinstance(each, (str, type(None))) for each in texts) or not isinstance(version, int)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         damaged = True
     if damaged:
         fail(f"{path} is damaged: a new login replaces it and keeps it aside")

@@ -45,7 +45,7 @@ from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a lock outlives a holder that died. A refresh takes at most three tries of 35 s and two
+#: Seconds that a lock outlives a holder that died. A refresh takes at most three tries of 36 s and two
 #: pauses of 30 s, so no living holder loses it; and it ends before those who wait give up
 #: (`LOCK_TIMEOUT_S`), so one of them gets it.
 LEASE_S = 170.0

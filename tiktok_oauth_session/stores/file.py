@@ -223,8 +223,8 @@ def _opened(path: Path, envelope: bytes) -> tuple[AccountKey, TikTokToken]:
         version = content["version"]
         key = AccountKey(content["client_key"], content["open_id"])
         token = content["token"]
-        texts = [token.get(name, "") for name in ("access_token", "refresh_token")]
-        damaged = not all(isinstance(each, (str, type(None))) for each in texts) or not isinstance(version, int)
+        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
+        damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         damaged = True
     if damaged:

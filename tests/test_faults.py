@@ -166,8 +166,10 @@ def test_accident(
     if cell.raises is None:
         connection.do(operation)
     else:
-        with pytest.raises(cell.raises):
+        with pytest.raises(cell.raises) as caught:
             connection.do(operation)
+        # That only a login helps is said where it is so, and nowhere else.
+        assert isinstance(caught.value, ReauthorizationRequired) == (cell is LOST)
 
     assert len(fake_tiktok.requests_to(endpoint)) == cell.requests
     assert len(pauses) == cell.requests - 1

@@ -44,8 +44,8 @@ USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 CLIENTS = st.sampled_from(["A", "B"])
 #: Seconds to let pass: within a window, over an expiry, over many.
 PASSING = st.sampled_from([1, 5, 60, 300, 3000, 6650, 7150, 7201, 100_000])
-#: How a process comes to refresh: because it is time, or because it is told to.
-WAYS = st.sampled_from(["call", "refresh"])
+#: How a process comes to refresh: because it is time, because it is told to, or to with its own token.
+WAYS = st.sampled_from(["call", "refresh", "refresh given"])
 MOMENTS = st.sampled_from(["before", "after"])
 ACCIDENTS = st.sampled_from(["reset_before", "reset_after", "refuse", "html", "truncated"])
 
@@ -107,7 +107,10 @@ class Lives(RuleBasedStateMachine):
     def ask(self, client: str, how: str) -> int | TikTokToken:
         """Let a process call the API or refresh."""
         session = self.session(client)
-        return session.get(USER_INFO).status_code if how == "call" else session.refresh_token()
+        if how == "call":
+            return session.get(USER_INFO).status_code
+        given = session.token.refresh_token if how == "refresh given" else None
+        return session.refresh_token(refresh_token=given)
 
     def stored(self) -> TikTokToken | None:
         """Return what the files hold."""

@@ -155,6 +155,34 @@ def test_retry_after__of_no_use(fake, http, pauses, said):
     assert 0.5 <= pause <= 0.75
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"proxies": {"https": "http://127.0.0.1:9"}},
+        {"verify": "/nowhere/certificates.pem"},
+        {"cert": "/nowhere/certificate.pem"},
+    ],
+    ids=["dead proxy", "no certificates", "no certificate of ours"],
+)
+def test_unsent__no_way_to_the_endpoint(pauses, options):
+    """Without a proxy or certificates nothing is sent, and that is known; it is tried again."""
+    with requests.Session() as http, pytest.raises(NoReply) as caught:
+        ask(http, REFRESH_WAITED_FOR, Transport(**options))
+
+    assert not caught.value.sent
+    assert len(pauses) == 2
+
+
+def test_unsent__after_one_that_was(fake, http, pauses):
+    """If the first of three requests was lost and no connection came after it, it may be carried out."""
+    fake.fail("client_token", "reset_after")
+    fake.fail("client_token", "refuse", times=2)
+    with pytest.raises(NoReply, match="may or may not") as caught:
+        ask(http, REFRESH_AT_LAST)
+
+    assert caught.value.sent
+
+
 def test_retry__ends_before_the_lock_is_given_up():
     """Whoever waits for an account's lock waits longer than the longest refresh of somebody else takes."""
     longest_pause = max(RETRY_AFTER_CAP_S, BACKOFF_S * 2 ** (MAX_TRIES - 2) * 1.5)

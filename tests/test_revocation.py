@@ -166,6 +166,34 @@ def test_revoke__nobody_brings_it_back(fake, stored, make_session, clock):
     assert (None, []) == (store.load(key), fake.tokens)
 
 
+def test_revoke__without_a_refresh_token(fake, make_session, issue):
+    """A session that cannot refresh revokes what the store holds, and waits for who can."""
+    store, held = MemoryStore(), issue()
+    session = make_session(token={k: v for k, v in held.items() if "refresh" not in k}, store=store)
+    key = AccountKey(fake.client_key, session.open_id)
+    newer = issue()
+    thread = threading.Thread(target=session.revoke_token)
+    with store.lock(key):
+        thread.start()
+        thread.join(0.2)
+        assert [] == fake.requests
+        store.save(key, newer)
+    thread.join(10)
+
+    assert [newer["access_token"]] == [record.form["token"] for record in fake.requests_to("revoke")]
+    assert store.load(key) is None
+
+
+def test_revoke__login_meanwhile(fake, stored, issue):
+    """A login that comes while the old token is revoked is not deleted with it."""
+    session, store, key = stored()
+    fake.after("revoke", lambda record: store.save(key, issue()))
+
+    session.revoke_token()
+
+    assert fake.is_alive(store.load(key)["access_token"])
+
+
 def test_revoke__client_token_has_no_user(fake, make_session):
     """A token of the app itself is revoked without an attempt to refresh it."""
     session = make_session()

@@ -110,6 +110,22 @@ def test_refresh__given_token(fake, make_session, issue):
     assert other["refresh_token"] == record.form["refresh_token"]
 
 
+def test_refresh__own_token_given_after_a_logout(fake, make_session, issue):
+    """As with requests-oauthlib, the session's own refresh token may be given; a logout stays one."""
+    store = MemoryStore()
+    session = make_session(token=issue(), store=store)
+    key = AccountKey(fake.client_key, session.open_id)
+    session.refresh_token(refresh_token=session.token["refresh_token"])
+    assert session.token == store.load(key)
+    store.delete(key)
+
+    with pytest.raises(ReauthorizationRequired):
+        session.refresh_token(refresh_token=session.token["refresh_token"])
+
+    assert store.load(key) is None
+    assert len(fake.requests) == 1
+
+
 def test_refresh__auto_refresh_url(fake, make_session, issue, clock):
     """`auto_refresh_url`, as the parent has it, takes the place of the platform's endpoint."""
     session = make_session(token=issue(), auto_refresh_url="https://proxy.example/v2/oauth/token/")

@@ -247,6 +247,145 @@ def test_login__does_not_wait_for_a_lock(make_session, old, key, log_in):
     assert token == store.load(key)
 
 
+class Down(MemoryStore):
+    """A store that takes no new token, or does not load, until it is mended."""
+
+    broken = ""
+
+    def load(self, key):
+        if self.broken == "load":
+            raise StoreError("The store is down.")
+        return super().load(key)
+
+    def save(self, key, token, *, replacing=None):
+        if self.broken == "save" and token.refresh_token != replacing:
+            raise StoreError("The store is down.")
+        super().save(key, token, replacing=replacing)
+
+
+@pytest.mark.parametrize("how", ["refresh_token", "refresh_ahead"])
+def test_unsaved__saved_by_the_next_call(fake, make_session, old, key, clock, how):
+    """A new token that was not saved is saved by the next call, although the old one works for hours."""
+    store = Down()
+    session = make_session(token=old, store=store)
+    other = make_session(store=store, open_id=key.open_id)
+    assert other.token
+    store.broken = "save"
+    with pytest.raises(TokenNotSaved) as caught:
+        session.refresh_token() if how == "refresh_token" else session.refresh_ahead(lambda token: True)
+    with pytest.raises(TokenNotSaved):
+        other.get(USER_INFO)
+    store.broken = ""
+
+    assert 200 == other.get(USER_INFO).status_code
+    assert caught.value.token == store.load(key) == other.token
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_unsaved__forgotten_after_a_logout(make_session, old, key):
+    """Nothing of a token that was not saved is held once its account is gone."""
+    before, store = set(flights._unsaved), Down()
+    session = make_session(token=old, store=store)
+    store.broken = "save"
+    with pytest.raises(TokenNotSaved):
+        session.refresh_token()
+    store.delete(key)
+    with pytest.raises(ReauthorizationRequired):
+        session.refresh_token()
+
+    assert before == set(flights._unsaved)
+    assert store.load(key) is None
+
+
+def test_updater__interrupted_beside_a_store(make_session, old, key, clock):
+    """An updater in whose middle Ctrl-C falls is told again."""
+    told, interruptions = [], [KeyboardInterrupt()]
+
+    def updater(token):
+        if interruptions:
+            raise interruptions.pop()
+        told.append(token)
+
+    store = MemoryStore()
+    session = make_session(token=old, store=store, token_updater=updater)
+    make_due(session, clock, 0)
+    with pytest.raises(KeyboardInterrupt):
+        session.get(USER_INFO)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert [store.load(key)] == told
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+def test_updater__that_uses_the_session(fake, make_session, old, clock, with_store):
+    """An updater may call the API with the session whose token has just changed."""
+    answers = []
+
+    def updater(token):
+        answers.append(session.get(USER_INFO).status_code)
+
+    store = MemoryStore() if with_store else None
+    session = make_session(token=old, store=store, token_updater=updater)
+    make_due(session, clock, 0)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert [200] == answers
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_refresh__fails_before_anything_is_sent(fake, make_session, old, key):
+    """A hook of the user's that fails while the request is made leaves no doubt about the refresh token."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+
+    def broken(url, headers, body):
+        raise LookupError("a mistake")
+
+    session.register_compliance_hook("refresh_token_request", broken)
+    with pytest.raises(LookupError):
+        session.refresh_token()
+
+    assert [] == fake.requests
+    assert old == store.load(key)
+    assert 200 == make_session(store=store, open_id=key.open_id).get(USER_INFO).status_code
+
+
+def test_refusal__is_remembered_though_the_store_fails(fake, make_session, old, key, clock):
+    """A refused refresh token is not sent again, even if the store fails right after the refusal."""
+    store = Down()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    fake.remove_connection(key.open_id)
+    fake.after("refresh", lambda record: setattr(store, "broken", "load"))
+    with pytest.raises(StoreError):
+        session.get(USER_INFO)
+    store.broken = ""
+    for _ in range(3):
+        with pytest.raises(ReauthorizationRequired):
+            session.get(USER_INFO)
+
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_failure__of_a_stores_own_kind(make_session, old, clock):
+    """A store may raise errors of its own class, whatever its constructor takes."""
+
+    class Unreachable(StoreError):
+        def __init__(self, host, port):
+            super().__init__(f"{host}:{port} cannot be reached.")
+
+    class Remote(MemoryStore):
+        def save(self, key, token, *, replacing=None):
+            if replacing:
+                raise Unreachable("db.example", 5432)
+            super().save(key, token)
+
+    session = make_session(token=old, store=Remote())
+    make_due(session, clock, 0)
+    with pytest.raises(StoreError, match=r"db\.example"):
+        session.get(USER_INFO)
+
+
 def test_conflict__is_an_error_of_the_store(old, key):
     """A compare-and-swap that finds something else says so by an error that everybody catches."""
     store = MemoryStore()

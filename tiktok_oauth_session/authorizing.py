@@ -144,6 +144,7 @@ class AuthorizingMixin(_Base):
         key = self._key(token)
         if token and self.store is not None and key:
             self.store.save(key, token)
+            forget_failures(self.store, key)
         self._hold(token)
 
     def _own_token(self) -> TikTokToken:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import logging
 import random
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl
 
 import requests
 import urllib3
-from requests.exceptions import ConnectTimeout, RequestException
+from requests.exceptions import ConnectTimeout, ProxyError, RequestException
 
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.redaction import redact, redact_query, secrets_in, silence_urllib3
@@ -43,8 +44,9 @@ class Retry(NamedTuple):
     busy: bool = True
     #: The request left and no answer came. Once: it may have been carried out.
     lost: bool = False
-    #: Called before what was lost is sent again.
-    before_replay: Callable[[], object] | None = None
+    #: Called before each request with the number of those before it that got no answer. If it raises,
+    #: nothing is sent.
+    before_send: Callable[[int], object] | None = None
 
 
 #: A code is never sent twice (RFC 6749 section 4.1.2 has the server revoke what it issued for it).
@@ -149,24 +151,31 @@ def _no_reply(failure: Exception, secrets: list[str]) -> NoReply:
 
 def _never_left(failure: Exception) -> bool:
     """Tell whether no connection was made, so that nothing can have been carried out."""
-    if isinstance(failure, ConnectTimeout):
+    # ProxyError: urllib3's word for no connection to the proxy, or none through it.
+    if isinstance(failure, (ConnectTimeout, ProxyError)):
+        return True
+    # How requests says that there is no such file of certificates.
+    if type(failure) is OSError and failure.errno is None:
         return True
     reason = getattr(failure.args[0] if failure.args else None, "reason", None)
+    if isinstance(reason, urllib3.exceptions.SSLError):
+        return isinstance(reason.args[0] if reason.args else None, ssl.SSLCertVerificationError)
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _with_retries(send: Callable[[], requests.Response], retry: Retry) -> requests.Response:
-    lost = 0
+    lost, unanswered = 0, None
     for attempt in range(1, MAX_TRIES + 1):
+        if retry.before_send:
+            retry.before_send(lost)
         try:
             response = send()
         except NoReply as error:
-            lost += error.sent
+            lost, unanswered = lost + error.sent, error if error.sent else unanswered
             again = retry.lost and lost <= 1 if error.sent else retry.unsent
             if not again or attempt == MAX_TRIES:
-                raise
-            if error.sent and retry.before_replay:
-                retry.before_replay()
+                # An earlier request than the last may have been carried out.
+                raise unanswered or error from None
             pause = _backoff(attempt)
             log.info("no reply from TikTok's OAuth endpoint; asking again in %.1f s", pause)
         else:

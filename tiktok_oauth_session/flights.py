@@ -7,7 +7,6 @@ import copy
 import threading
 import time
 from collections.abc import Hashable
-from typing import TypeVar
 
 from tiktok_oauth_session.errors import StoreError, TokenError
 from tiktok_oauth_session.forks import after_fork_in_child
@@ -21,9 +20,6 @@ PAUSE_S = 60.0
 REMEMBERED_CONNECTIONS = 10_000
 
 
-_Failure = TypeVar("_Failure", bound=TokenError | StoreError)
-
-
 class Flight:
     """What a process knows of one connection's refreshes, for all of its sessions."""
 
@@ -31,6 +27,8 @@ class Flight:
         self.lock = KeyLock()
         #: The newest token, where no store holds it.
         self.token: TikTokToken | None = None
+        #: The refresh token that TikTok refused, if the store could not be told.
+        self.refused: str | None = None
         self._paused_until = 0.0
         self._failure: tuple[float, TokenError | StoreError] | None = None
 
@@ -56,8 +54,12 @@ class Flight:
         return _twin(self._failure[1])
 
 
-def _twin(error: _Failure) -> _Failure:
-    twin = copy.copy(error)
+def _twin(error: TokenError | StoreError) -> TokenError | StoreError:
+    try:
+        twin = copy.copy(error)
+    except TypeError:
+        # A store's own error, which takes other arguments than ours.
+        return StoreError(str(error))
     twin.response = error.response
     return twin
 
@@ -121,10 +123,23 @@ class Flights:
         """Return the token that came for a refresh token and could not be saved."""
         return self._unsaved.get(spent or "")
 
-    def settle(self, spent: str) -> None:
+    def settle(self, token: TikTokToken) -> None:
         """Let go of a token that is safe now, or no longer wanted."""
-        self._unsaved.pop(spent, None)
+        for spent, unsaved in list(self._unsaved.items()):
+            if unsaved.refresh_token == token.refresh_token:
+                self._unsaved.pop(spent, None)
+
+    def forget_unsaved(self, spent: str | None) -> None:
+        """Let go of what came for a refresh token whose account is gone."""
+        unsaved = self.unsaved_for(spent)
+        if unsaved is not None:
+            self.settle(unsaved)
 
 
 #: The one memory of this process.
 flights = Flights()
+
+
+def is_unsaved(token: TikTokToken) -> bool:
+    """Tell whether there is a successor of a token that no store has taken yet."""
+    return flights.unsaved_for(token.refresh_token) is not None

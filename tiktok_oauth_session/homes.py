@@ -102,11 +102,11 @@ class ProcessHome(Home):
         self.flight.token = token
 
     def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Tell the updater, then let the process's other sessions find the new token."""
-        if self._updater is not None:
-            self._updater(TikTokToken(token))
+        """Let the process's other sessions find the new token, once they have the lock; tell the updater."""
         self.flight.token = token
         flights.also_known_as(self._name(token), self.flight)
+        if self._updater is not None:
+            self._updater(TikTokToken(token))
 
 
 def home_of(

@@ -33,7 +33,7 @@ from tiktok_oauth_session.errors import (
     reason_of,
 )
 from tiktok_oauth_session.exchange import REFRESH_IN_TIME, REFRESH_WAITED_FOR, Retry
-from tiktok_oauth_session.flights import flights
+from tiktok_oauth_session.flights import flights, is_unsaved
 from tiktok_oauth_session.homes import Home
 from tiktok_oauth_session.outcomes import is_unclear, replay_in, tries_of
 from tiktok_oauth_session.replies import reauthorization_required
@@ -79,13 +79,13 @@ class RefreshEngine:
             TokenNotSaved: It was refreshed and could not be saved.
             StoreError: It has expired and the store failed.
         """
-        freshness = mine.freshness()
-        if freshness is Freshness.FRESH:
+        freshness, unsaved = mine.freshness(), is_unsaved(mine)
+        if not unsaved and freshness is Freshness.FRESH:
             return mine
-        if freshness is not Freshness.EXPIRED and self._home.flight.paused:
+        if not unsaved and freshness is not Freshness.EXPIRED and self._home.flight.paused:
             return mine
         try:
-            if freshness is Freshness.ADVISORY:
+            if not unsaved and freshness is Freshness.ADVISORY:
                 with self._home.try_lock() as held:
                     return self._in_time(mine) if held else mine
             return self.renew(mine, force=False)
@@ -146,8 +146,13 @@ class RefreshEngine:
             current = self._current(mine)
             return self._refreshed(current, REFRESH_WAITED_FOR) if is_due(current) else None
 
-    def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None]) -> None:
+    def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None], *, may_refresh: bool) -> None:
         """Revoke, while nobody can refresh. A token that has expired is refreshed first.
+
+        Args:
+            mine: The token as the caller last saw it.
+            revoke: Revokes a token and forgets it.
+            may_refresh: Whether the caller has what a refresh needs.
 
         Raises:
             TokenError: It has expired and could not be refreshed.
@@ -155,7 +160,7 @@ class RefreshEngine:
         """
         with self._home.lock():
             current = self._current(mine)
-            if current.freshness() is Freshness.EXPIRED:
+            if may_refresh and current.freshness() is Freshness.EXPIRED:
                 current = self._refreshed(current, REFRESH_WAITED_FOR)
             revoke(current)
 
@@ -171,6 +176,7 @@ class RefreshEngine:
         """Read the newest token again, saving one first that could not be saved before."""
         current = self._home.read(mine)
         if current is None:
+            flights.forget_unsaved(mine.refresh_token)
             raise ReauthorizationRequired(
                 "This account is no longer in the store: it was logged out or revoked. The user has to log "
                 "in again."
@@ -184,31 +190,29 @@ class RefreshEngine:
         spent = current.refresh_token
         if spent is None:
             raise TokenExpired("There is no refresh token for this account. The user has to log in again.")
-        if REFRESH_ERROR in current:
+        if REFRESH_ERROR in current or self._home.flight.refused == spent:
             raise ReauthorizationRequired(
-                f"TikTok refused this account's refresh token before ({current[REFRESH_ERROR]}); it was not "
-                "asked again. The user has to log in again."
+                "TikTok refused this account's refresh token before (invalid_grant); it was not asked again. "
+                "The user has to log in again."
             )
         dead = dead or current.freshness() is Freshness.EXPIRED
-
-        def before_replay() -> None:
-            nonlocal current
-            # One request for which no reply came, whatever comes for the next.
-            current = _begun(current)
-            self._home.mark(_begun(current))
-
         if tries_of(current):
             _require_replay_due(current, dead=dead)
-        elif dead and retry is REFRESH_WAITED_FOR:
-            # Nothing is left to lose: what gets no reply is replayed once within the call.
-            retry = retry._replace(lost=True, before_replay=before_replay)
+        known = current
+
+        def before_send(lost: int) -> None:
+            nonlocal known
+            known = _begun(current, lost)
+            self._home.mark(_begun(current, lost + 1))
+
+        # With nothing left to lose, what gets no reply is replayed once within the call.
+        retry = retry._replace(lost=dead and not tries_of(current), before_send=before_send)
         try:
-            self._home.mark(_begun(current))
             new = self._ask(current, retry)
         except StoreConflict:
             return self._current(current)
         except TokenError as error:
-            return self._after(error, current)
+            return self._after(error, known)
         return self._saved(new, spent)
 
     def _after(self, error: TokenError, current: TikTokToken) -> TikTokToken:
@@ -223,6 +227,8 @@ class RefreshEngine:
         # What was unclear before stays so: this reply tells nothing of the requests before it.
         outcome, refused = current, error.error == "invalid_grant"
         if refused:
+            # Here as well: the store may fail now.
+            self._home.flight.refused = current.refresh_token
             newest = self._current(current)
             if newest.refresh_token != current.refresh_token:
                 return newest
@@ -241,25 +247,28 @@ class RefreshEngine:
             self._home.keep(new, spent)
         except StoreConflict:
             # Logged out meanwhile, or logged in anew: theirs is the last word.
-            flights.settle(spent)
+            flights.settle(new)
             return self._current(new)
-        except Exception as failure:
+        except BaseException as failure:
             # If it was the updater that failed, the store has the new token already.
             flights.keep_unsaved(str(new.refresh_token), new)
+            if not isinstance(failure, Exception):
+                raise
             raise TokenNotSaved(
                 "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend "
                 "what keeps your tokens and call again in this process, or save the `token` of this error "
                 f"yourself. ({reason_of(failure)})",
                 token=new,
             ) from failure
-        flights.settle(spent)
-        flights.settle(str(new.refresh_token))
+        flights.settle(new)
         return new
 
 
-def _begun(token: TikTokToken) -> TikTokToken:
-    """Return a token with the mark of one refresh more that has begun."""
-    return token.marked(**{REFRESH_STARTED_AT: int(time.time()), REFRESH_TRIES: tries_of(token) + 1})
+def _begun(token: TikTokToken, times: int) -> TikTokToken:
+    """Return a token with the mark of so many requests more that got no reply, or none yet."""
+    if not times:
+        return token
+    return token.marked(**{REFRESH_STARTED_AT: int(time.time()), REFRESH_TRIES: tries_of(token) + times})
 
 
 def _require_replay_due(token: TikTokToken, *, dead: bool) -> None:

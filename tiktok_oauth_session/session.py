@@ -20,6 +20,7 @@ from tiktok_oauth_session.errors import (
     TokenExpired,
 )
 from tiktok_oauth_session.exchange import Retry, Transport
+from tiktok_oauth_session.flights import is_unsaved
 from tiktok_oauth_session.grants import basic_credentials, refresh
 from tiktok_oauth_session.homes import home_of
 from tiktok_oauth_session.origins import is_one_of, origin_of, require_secure
@@ -183,7 +184,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
                     "a request goes without a token: open_id= says which of the store's accounts is meant"
                 )
             return token
-        if token.freshness() is Freshness.FRESH:
+        if token.freshness() is Freshness.FRESH and not is_unsaved(token):
             return token
         if self._holds_client_token(token):
             return self._renewed_client_token(token)
@@ -233,6 +234,8 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         token: TikTokToken,
         secret: str | None,
         transport: Transport | None = None,
+        *,
+        url: str | None = None,
         **sent: Any,
     ) -> RefreshEngine:
         transport = transport or Transport(
@@ -241,8 +244,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         )
 
         def ask(spent: TikTokToken, retry: Retry) -> TikTokToken:
-            url = sent.pop("url", None) or self._refresh_url() or ""
-            return refresh(self, url, spent, secret, transport, retry, **sent)
+            return refresh(self, url or self._refresh_url() or "", spent, secret, transport, retry, **sent)
 
         home = home_of(self.store, self.client_id or "", self.open_id, token, self.token_updater)
         return RefreshEngine(home, ask)
@@ -302,7 +304,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             ReauthorizationRequired: TikTok refused the refresh token, or there is none.
             TokenError: TikTok gave no token for another reason.
             TokenNotSaved: The new token could not be saved.
-            StoreError: The store failed before anything was sent.
+            StoreError: The store failed, and no new token was issued.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
@@ -312,7 +314,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         lacking = self._lacking(mine, secret)
         if lacking and not (lacking == "refresh endpoint" and token_url):
             self._refuse(lacking)
-        if refresh_token and self.store is not None and self.open_id:
+        if mine.refresh_token != held.refresh_token and self.store is not None and self.open_id:
             self._seed(mine)
         transport = Transport(
             timeout=self.token_timeout if timeout is None else timeout,
@@ -320,8 +322,8 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             verify=verify,
             proxies=proxies,
         )
-        sent = {"url": token_url, "headers": headers, "body": body, "extra": kwargs}
-        new = self._engine(mine, secret, transport, **sent).renew(mine, force=True)
+        sent: dict[str, Any] = {"headers": headers, "body": body, "extra": kwargs}
+        new = self._engine(mine, secret, transport, url=token_url, **sent).renew(mine, force=True)
         return self._adopt(held, new, spent=mine)
 
     def refresh_ahead(self, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
@@ -375,13 +377,16 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
                 transport=Transport(timeout=self.token_timeout),
             )
             if self.store is not None and (key := self._key()) and not self._holds_client_token(live):
-                self.store.delete(key)
+                stored = self.store.load(key)
+                # Another one is that of a login that came meanwhile.
+                if stored is None or stored.refresh_token == live.refresh_token:
+                    self.store.delete(key)
 
-        if self._lacking(token, self.client_secret):
-            # Cannot be refreshed, so nobody refreshes it meanwhile.
+        if self._holds_client_token(token):
             end(token)
         else:
-            self._engine(token, self.client_secret).end(token, end)
+            may_refresh = not self._lacking(token, self.client_secret)
+            self._engine(token, self.client_secret).end(token, end, may_refresh=may_refresh)
         self._hold(TikTokToken())
 
 
@@ -398,7 +403,8 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
             ``user.info.basic``.
         redirect_uri: Where TikTok sends the user back to, exactly as registered.
         token: A token to begin with, as in `OAuth2Session`. The dict is copied. With a store that holds
-            the account already, the store's token is used.
+            the account already, the store's token is used; one that does not hold it gets this one, so do
+            not pass what may be older than a logout, such as a token in a cookie.
         token_updater: Called with the new token after every change. If it raises, `TokenNotSaved` is
             raised in turn, with the new token.
         store: Where tokens live; see `tiktok_oauth_session.stores`.

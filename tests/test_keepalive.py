@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,45 @@ from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.testing import FakeTikTok
 
 DAY_S = 86_400
+#: Seconds for what takes milliseconds.
+PATIENCE_S = 5.0
+
+
+class Failing(MemoryStore):
+    """A store that does not take the first new tokens.
+
+    Args:
+        failures: How many.
+        meanwhile: Called with the store and the account at every failure.
+        taken: How often somebody else holds the lock after the first failure.
+    """
+
+    def __init__(
+        self,
+        failures: float = 1,
+        meanwhile: Callable[[MemoryStore, AccountKey], object] = lambda store, key: None,
+        taken: float = 0,
+    ) -> None:
+        super().__init__()
+        self.failures, self.meanwhile, self.taken, self.failed = failures, meanwhile, taken, False
+
+    def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
+        """Save the token, unless it is a new one and the time to fail."""
+        if replacing is not None and token.refresh_token != replacing and self.failures:
+            self.failures, self.failed = self.failures - 1, True
+            self.meanwhile(self, key)
+            raise StoreError("The store is down.")
+        super().save(key, token, replacing=replacing)
+
+    @contextlib.contextmanager
+    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+        """Take the lock, unless somebody else holds it."""
+        if self.failed and self.taken:
+            self.taken -= 1
+            yield False
+            return
+        with super().try_lock(key) as held:
+            yield held
 
 
 def connect(
@@ -135,7 +177,7 @@ def test_keep_alive__stop(fake_tiktok: FakeTikTok) -> None:
     fake_tiktok.assert_no_token_reuse()
 
 
-def test_keep_alive__rate(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keep_alive__rate(fake_tiktok: FakeTikTok) -> None:
     """All workers together stay below the rate."""
     store = MemoryStore()
     for _ in range(10):
@@ -144,6 +186,43 @@ def test_keep_alive__rate(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPat
     run(fake_tiktok, store, workers=4, rate=50)
 
     assert time.monotonic() - began >= 9 / 50
+
+
+def test_keep_alive__rate_counts_requests(fake_tiktok: FakeTikTok) -> None:
+    """Accounts of which TikTok is not asked do not use up the rate."""
+    store = MemoryStore()
+    for _ in range(20):
+        key = connect(fake_tiktok, store, refresh_left=-DAY_S)
+        store.save(key, TikTokToken(store.load(key), refresh_error="invalid_grant"))
+    alive = connect(fake_tiktok, store)
+    began = time.monotonic()
+
+    summary = run(fake_tiktok, store, workers=1, rate=1)
+
+    assert time.monotonic() - began < PATIENCE_S
+    assert (20, 1) == (len(summary.dead), summary.refreshed)
+    assert [alive.open_id] == refreshed_users(fake_tiktok)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_keep_alive__workers(fake_tiktok: FakeTikTok, workers: int) -> None:
+    """As many accounts as there are workers are refreshed at the same time."""
+    store = MemoryStore()
+    for _ in range(6):
+        connect(fake_tiktok, store)
+    together, at_it, seen = threading.Barrier(workers, timeout=PATIENCE_S), set[int](), list[int]()
+
+    def begin(_: object) -> None:
+        at_it.add(threading.get_ident())
+        together.wait()
+        seen.append(len(at_it))
+
+    fake_tiktok.before("refresh", begin)
+
+    summary = run(fake_tiktok, store, workers=workers)
+
+    assert (6, {}) == (summary.refreshed, summary.failed)
+    assert {workers} == set(seen)
 
 
 def test_keep_alive__progress(fake_tiktok: FakeTikTok) -> None:
@@ -157,22 +236,17 @@ def test_keep_alive__progress(fake_tiktok: FakeTikTok) -> None:
     assert [(1, 4), (2, 4), (3, 4), (4, 4)] == seen
 
 
-def test_keep_alive__store_fails_at_the_save(
-    fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A token that the store did not take is saved as soon as it does, without asking TikTok again."""
+@pytest.fixture
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the attempts to save follow one another at once."""
+    monkeypatch.setattr("tiktok_oauth_session.keepalive.SAVE_PAUSE_S", 0.0)
 
-    class Failing(MemoryStore):
-        failures = 2
 
-        def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
-            if replacing is not None and token.refresh_token != replacing and self.failures:
-                self.failures -= 1
-                raise StoreError("The store is down.")
-            super().save(key, token, replacing=replacing)
-
-    monkeypatch.setattr("tiktok_oauth_session.keepalive.SAVE_PAUSE_S", 0.01)
-    store = Failing()
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize("taken", [0, 3], ids=["free", "lock taken"])
+def test_keep_alive__store_fails_at_the_save(fake_tiktok: FakeTikTok, taken: int) -> None:
+    """A token that the store did not take is saved as soon as it can be, without asking TikTok again."""
+    store = Failing(2, taken=taken)
     key = connect(fake_tiktok, store)
 
     summary = run(fake_tiktok, store)
@@ -184,24 +258,183 @@ def test_keep_alive__store_fails_at_the_save(
     assert len(fake_tiktok.requests_to("refresh")) == 1
 
 
-def test_keep_alive__store_stays_down(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the store never takes it, the new token is in the summary, and shown by no repr."""
-
-    class Failing(MemoryStore):
-        def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
-            if replacing is not None and token.refresh_token != replacing:
-                raise StoreError("The store is down.")
-            super().save(key, token, replacing=replacing)
-
-    monkeypatch.setattr("tiktok_oauth_session.keepalive.SAVE_PAUSE_S", 0.01)
-    store = Failing()
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize(
+    "store",
+    [Failing(float("inf")), Failing(1, taken=float("inf"))],
+    ids=["store down", "lock taken"],
+)
+def test_keep_alive__never_saved(fake_tiktok: FakeTikTok, store: Failing) -> None:
+    """A new token that could not be saved to the end is in the summary, and shown by no repr."""
     key = connect(fake_tiktok, store)
 
     summary = run(fake_tiktok, store)
 
+    assert (1, 0) == (summary.done, summary.refreshed)
     assert fake_tiktok.is_alive(str(summary.unsaved[key].refresh_token))
     assert [key] == list(summary.failed)
     assert str(summary.unsaved[key].refresh_token) not in repr(summary)
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_keep_alive__unexpected_failure_at_the_second_save(fake_tiktok: FakeTikTok) -> None:
+    """Whatever an attempt to save a token fails with, the next one is made, and the log shows no secret."""
+
+    class Odd(Failing):
+        def load(self, key: AccountKey) -> TikTokToken | None:
+            if self.failed and threading.current_thread() is threading.main_thread():
+                self.failed = False
+                raise RuntimeError("rft.secret")
+            return super().load(key)
+
+    store = Odd()
+    key = connect(fake_tiktok, store)
+
+    summary = run(fake_tiktok, store)
+    stored = store.load(key)
+
+    assert (1, {}, {}) == (summary.refreshed, summary.failed, summary.unsaved)
+    assert stored is not None
+    assert fake_tiktok.is_alive(str(stored.refresh_token))
+
+
+ELSEWHERE = TikTokToken(access_token="act.elsewhere", expires_at=time.time() + 7200)
+
+
+@pytest.mark.usefixtures("no_pause")
+@pytest.mark.parametrize(
+    ("meanwhile", "left_to_others", "dead"),
+    [
+        (lambda store, key: store.save(key, TikTokToken(ELSEWHERE, refresh_token="rft.elsewhere")), 1, 0),
+        (lambda store, key: store.delete(key), 1, 0),
+        (lambda store, key: store.save(key, ELSEWHERE), 0, 1),
+    ],
+    ids=["logged in anew", "logged out", "no refresh token"],
+)
+def test_keep_alive__gone_before_the_save(
+    fake_tiktok: FakeTikTok,
+    meanwhile: Callable[[MemoryStore, AccountKey], object],
+    left_to_others: int,
+    dead: int,
+) -> None:
+    """A token that the store did not take is dropped when its owner has logged in or out meanwhile."""
+    store = Failing(1, meanwhile)
+    key = connect(fake_tiktok, store)
+    expected = MemoryStore()
+    meanwhile(expected, key)
+
+    summary = run(fake_tiktok, store)
+
+    assert (0, left_to_others, dead) == (summary.refreshed, summary.left_to_others, len(summary.dead))
+    assert ({}, {}, "") == (summary.failed, summary.unsaved, summary.stopped)
+    assert expected.load(key) == store.load(key)
+
+
+@pytest.mark.parametrize(
+    ("failure", "why", "records"),
+    [
+        (StoreError("The row is damaged."), "The row is damaged.", 0),
+        (RuntimeError("rft.secret"), "an unexpected RuntimeError", 1),
+    ],
+    ids=["StoreError", "unexpected"],
+)
+def test_keep_alive__one_account_fails(
+    fake_tiktok: FakeTikTok, caplog: pytest.LogCaptureFixture, failure: Exception, why: str, records: int
+) -> None:
+    """Whatever goes wrong with one account, it is told as failed, and the others are refreshed."""
+
+    class Damaged(MemoryStore):
+        def load(self, key: AccountKey) -> TikTokToken | None:
+            # The main thread lists the accounts, for which this kind of store loads them.
+            if key == damaged and threading.current_thread() is not threading.main_thread():
+                raise failure
+            return super().load(key)
+
+    store = Damaged()
+    damaged = connect(fake_tiktok, store, refresh_left=DAY_S)
+    for _ in range(3):
+        connect(fake_tiktok, store)
+
+    summary = run(fake_tiktok, store, workers=1)
+
+    assert (4, 3, "") == (summary.due, summary.refreshed, summary.stopped)
+    assert [damaged] == list(summary.failed)
+    assert why in summary.failed[damaged]
+    assert records == sum(record.levelname == "ERROR" for record in caplog.records)
+    assert "rft.secret" not in caplog.text + repr(summary)
+
+
+def test_keep_alive__progress_fails(fake_tiktok: FakeTikTok, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody left to tell the progress to is noted once, and every account is refreshed."""
+    store = MemoryStore()
+    for _ in range(6):
+        connect(fake_tiktok, store)
+    calls = []
+
+    def broken(summary: Summary) -> None:
+        calls.append(summary.done)
+        raise BrokenPipeError
+
+    summary = run(fake_tiktok, store, workers=2, progress=broken)
+
+    assert (6, 6, "") == (summary.due, summary.refreshed, summary.stopped)
+    assert [1] == calls
+    assert 1 == caplog.text.count("BrokenPipeError")
+
+
+def test_keep_alive__workers_end_early(fake_tiktok: FakeTikTok) -> None:
+    """A run that leaves accounts although nobody told it to stop says so."""
+    store = MemoryStore()
+    for _ in range(3):
+        connect(fake_tiktok, store)
+
+    summary = run(fake_tiktok, store, workers=1, progress=lambda _: sys.exit())
+
+    assert (3, 1) == (summary.due, summary.done)
+    assert "ended early" in summary.stopped
+
+
+@pytest.mark.usefixtures("no_pause")
+def test_keep_alive__interrupted(fake_tiktok: FakeTikTok) -> None:
+    """Ctrl-C ends the run after the refresh in flight, whose token is saved, and then comes out."""
+    store, stop = Failing(1), threading.Event()
+    keys = [connect(fake_tiktok, store) for _ in range(5)]
+
+    def interrupt(_: object) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        stop.wait(PATIENCE_S)
+
+    fake_tiktok.after("refresh", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(fake_tiktok, store, workers=1, stop=stop)
+
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("keep-alive")]
+    assert len(fake_tiktok.requests_to("refresh")) == 1
+    for key in keys:
+        stored = store.load(key)
+        assert stored is not None
+        assert fake_tiktok.is_alive(str(stored.refresh_token))
+
+
+def test_keep_alive__thread_not_started(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a worker cannot be started, those that were end without doing anything."""
+    store = MemoryStore()
+    for _ in range(5):
+        connect(fake_tiktok, store)
+    start, started = threading.Thread.start, list[threading.Thread]()
+
+    def refuse(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        run(fake_tiktok, store, workers=2)
+
+    assert not started[0].is_alive()
+    assert [] == fake_tiktok.requests
 
 
 _MACHINE = """

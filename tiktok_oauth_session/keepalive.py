@@ -6,16 +6,24 @@ import logging
 import queue
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from dataclasses import dataclass, field
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from tiktok_oauth_session.errors import ReauthorizationRequired, StoreError, TokenError, TokenNotSaved
+from tiktok_oauth_session.errors import (
+    ReauthorizationRequired,
+    StoreError,
+    TokenError,
+    TokenNotSaved,
+    reason_of,
+)
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+from tiktok_oauth_session.tokens import REFRESH_ERROR, AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +37,8 @@ RATE_PER_S = 10.0
 SAVE_PAUSE_S = 5.0
 #: How many such attempts.
 SAVE_TRIES = 12
+#: Seconds of waiting in one go: a Ctrl-C just before a wait, or on Windows during it, is seen after it.
+LOOK_UP_S = 0.5
 
 #: Refusals that no other account of the same app would escape.
 _APP_REFUSED = ("invalid_client", "unauthorized_client")
@@ -41,7 +51,7 @@ class Summary:
     #: How many were due when the run began.
     due: int = 0
     refreshed: int = 0
-    #: Somebody else refreshed them meanwhile, or was at it.
+    #: Somebody else refreshed them meanwhile, or was at it, or their owners logged out.
     left_to_others: int = 0
     #: Only a new login helps: account -> why.
     dead: dict[AccountKey, str] = field(default_factory=dict)
@@ -77,7 +87,7 @@ def keep_alive(
     A refresh token that is never used ends after months, and with it the connection; this is for the
     accounts that nobody calls for. Run it as often as you like and on as many machines as you like:
     the store shares the work out, and an account is refreshed once. A run that is cut short is
-    continued by the next.
+    continued by the next. Ctrl-C, too, ends it after the refreshes in flight, and is raised then.
 
     Args:
         store: Where the tokens are.
@@ -89,8 +99,9 @@ def keep_alive(
         refresh_within: Seconds: refresh what has a refresh token that ends within them.
         workers: How many accounts to refresh at the same time.
         rate: Refreshes per second at most.
-        stop: Set it to end the run after the refreshes in flight.
-        progress: Called after every account, from one thread at a time.
+        stop: Set it to end the run after the refreshes in flight. The run itself sets it when it ends
+            before its time.
+        progress: Called after every account, from one thread at a time, until it fails.
         adapter: How to reach TikTok, as for `requests.Session.mount`.
 
     Returns:
@@ -135,6 +146,7 @@ class _Run:
     slots: _Slots = field(init=False)
     summary: Summary = field(default_factory=Summary)
     _guard: threading.Lock = field(default_factory=threading.Lock)
+    _begin: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self, workers: int) -> Summary:
         keys = list(dict.fromkeys(self._due()))
@@ -142,18 +154,29 @@ class _Run:
         waiting: queue.SimpleQueue[AccountKey] = queue.SimpleQueue()
         for key in keys:
             waiting.put(key)
-        threads = [
-            threading.Thread(target=self._work, args=(waiting,), name=f"keep-alive-{n}")
-            for n in range(workers)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self._save_the_unsaved()
-        if self.stop.is_set() and not self.summary.stopped and self.summary.done < self.summary.due:
-            self.summary.stopped = "told to stop"
+        try:
+            self._work_with(workers, waiting)
+        finally:
+            self._save_the_unsaved()
+        if self.summary.done < self.summary.due and not self.summary.stopped:
+            self.summary.stopped = "told to stop" if self.stop.is_set() else "the workers ended early"
         return self.summary
+
+    def _work_with(self, workers: int, waiting: queue.SimpleQueue[AccountKey]) -> None:
+        # Not by `Thread.join`: before Python 3.13, once interrupted, it takes a running thread for ended.
+        with futures.ThreadPoolExecutor(workers, "keep-alive") as pool:
+            try:
+                working = [pool.submit(self._work, waiting) for _ in range(workers)]
+                # Not before: the pool waits only for threads whose start was not interrupted.
+                self._begin.set()
+                while futures.wait(working, timeout=LOOK_UP_S).not_done:
+                    pass
+            except BaseException:
+                self.stop.set()
+                log.warning("keep-alive: interrupted; the refreshes in flight end first")
+                raise
+            finally:
+                self._begin.set()
 
     def _due(self) -> Iterator[AccountKey]:
         now = time.time()
@@ -172,13 +195,11 @@ class _Run:
         return self.access_within is not None and (token.expires_at or 0.0) < now + self.access_within
 
     def _work(self, waiting: queue.SimpleQueue[AccountKey]) -> None:
+        self._begin.wait()
         while not self.stop.is_set():
             try:
                 key = waiting.get_nowait()
             except queue.Empty:
-                return
-            self.slots.wait()
-            if self.stop.is_set():
                 return
             self._refresh(key)
 
@@ -198,48 +219,82 @@ class _Run:
     def _refresh(self, key: AccountKey) -> None:
         summary = self.summary
         try:
-            token = self._session(key).refresh_ahead(self._is_due)
-        except TokenNotSaved as error:
-            with self._guard:
-                summary.failed[key] = str(error)
-                if error.token is not None:
-                    summary.unsaved[key] = error.token
+            session = self._session(key)
+            if self._will_ask(session.token):
+                # Before the account is locked: whoever needs it now must not wait for our turn.
+                self.slots.wait()
+                if self.stop.is_set():
+                    return
+            token = session.refresh_ahead(self._is_due)
         except ReauthorizationRequired as error:
             with self._guard:
                 summary.dead[key] = str(error)
         except (TokenError, StoreError) as error:
             with self._guard:
                 summary.failed[key] = str(error)
+                if isinstance(error, TokenNotSaved) and error.token is not None:
+                    summary.unsaved[key] = error.token
                 if error.error in _APP_REFUSED:
                     summary.stopped = f"TikTok refuses the app itself: {error}"
                     self.stop.set()
+        except Exception as error:  # noqa: BLE001 - one account must not hold up the others
+            kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+            # Without the error's own words, which may hold a secret.
+            log.error("keep-alive: %s: an unexpected %s:\n%s", key.open_id, kind, where)  # noqa: TRY400 - see above
+            with self._guard:
+                summary.failed[key] = f"an unexpected {kind}; the log says where"
         else:
             with self._guard:
                 summary.refreshed += token is not None
                 summary.left_to_others += token is None
+        self._tell_progress()
+
+    def _will_ask(self, token: TikTokToken) -> bool:
+        """Tell whether TikTok will be asked for another token, as far as can be seen without the lock."""
+        return bool(token.refresh_token) and REFRESH_ERROR not in token and self._is_due(token)
+
+    def _tell_progress(self) -> None:
         with self._guard:
-            log.debug("keep-alive: %d of %d accounts", summary.done, summary.due)
-            if self.progress is not None:
-                self.progress(summary)
+            log.debug("keep-alive: %d of %d accounts", self.summary.done, self.summary.due)
+            if self.progress is None:
+                return
+            try:
+                self.progress(self.summary)
+            except Exception as error:  # noqa: BLE001 - the work goes on, whoever watches
+                self.progress = None
+                log.warning("keep-alive: no more is told of the progress: %s", reason_of(error))
 
     def _save_the_unsaved(self) -> None:
         """Go on trying to save what only this process holds: when it ends, those accounts are lost."""
         for attempt in range(SAVE_TRIES):
-            for key in list(self.summary.unsaved):
-                try:
-                    self._session(key).refresh_ahead(lambda _: False)
-                except StoreError as error:
-                    log.warning("keep-alive: the token of %s is still not saved: %s", key.open_id, error)
-                except ReauthorizationRequired as error:
-                    self.summary.dead[key] = str(error)
-                    self._settle(key)
-                else:
-                    self.summary.refreshed += 1
-                    self._settle(key)
+            for key, token in list(self.summary.unsaved.items()):
+                self._save(key, token)
             if not self.summary.unsaved or attempt == SAVE_TRIES - 1:
                 return
             time.sleep(SAVE_PAUSE_S)
 
-    def _settle(self, key: AccountKey) -> None:
-        del self.summary.unsaved[key]
-        del self.summary.failed[key]
+    def _save(self, key: AccountKey, token: TikTokToken) -> None:
+        summary, stored = self.summary, list[TikTokToken]()
+
+        def look(current: TikTokToken) -> bool:
+            # Asked only with the lock held, and after what was unsaved has been saved.
+            stored.append(current)
+            return False
+
+        try:
+            session = self._session(key)
+            logged_out = not session.token
+            session.refresh_ahead(look)
+        except ReauthorizationRequired as error:
+            summary.dead[key] = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may succeed
+            log.warning("keep-alive: the token of %s is still not saved: %s", key.open_id, reason_of(error))
+            return
+        else:
+            if not stored and not logged_out:
+                log.warning("keep-alive: the token of %s is still not saved: it is locked", key.open_id)
+                return
+            ours = [each for each in stored if each.access_token == token.access_token]
+            summary.refreshed += bool(ours)
+            summary.left_to_others += not ours
+        del summary.unsaved[key], summary.failed[key]

@@ -296,13 +296,15 @@ def test_index__of_another_type(store, redis_client):
     assert token() == store.load(KEY)
 
 
-def test_index__foreign_member(store, redis_client, caplog):
+@pytest.mark.parametrize("member", [b"\xff no account", b"k:%ff", b"%ff:k", b"\xff:no account"])
+def test_index__foreign_member(store, redis_client, caplog, member):
     """What is no account in an index is passed over with a warning."""
-    store.save(KEY, token())
-    redis_client.zadd(f"{PREFIX}expires", {b"\xff no account": 1})
+    store.save(KEY, token(expires_at=2))
+    redis_client.zadd(f"{PREFIX}expires", {member: 1})
 
     assert [KEY] == list(store.keys())
-    assert "no account" in caplog.text
+    assert [KEY] == list(store.expiring(3))
+    assert 2 == caplog.text.count(f"{member!r}")
 
 
 # --- damage -----------------------------------------------------------------------------------------
@@ -319,6 +321,15 @@ DAMAGE = {
 }
 
 
+#: Items of a token that are no texts.
+NO_TEXT = {
+    "access token is a number": {"access_token": 12345},
+    "access token is an object": {"access_token": {"a": "text"}},
+    "refresh token is a number": {"refresh_token": 12345},
+    "refresh token is a list": {"refresh_token": ["text"]},
+}
+
+
 def damaged_key(client, how):
     """Damage the account's key in one way."""
     if how == "another type":
@@ -326,12 +337,16 @@ def damaged_key(client, how):
         client.rpush(ACCOUNT, "somebody else's")
     elif how == "no document":
         client.hdel(ACCOUNT, "document")
+    elif how in NO_TEXT:
+        content = json.loads(client.hget(ACCOUNT, "document"))
+        content["token"].update(NO_TEXT[how])
+        client.hset(ACCOUNT, "document", json.dumps(content))
     else:
         client.hset(ACCOUNT, "document", DAMAGE[how])
 
 
 @pytest.mark.parametrize("decode_responses", [False, True], ids=["bytes", "text"])
-@pytest.mark.parametrize("how", [*DAMAGE, "another type", "no document"])
+@pytest.mark.parametrize("how", [*DAMAGE, *NO_TEXT, "another type", "no document"])
 def test_load__damaged(redis_server, redis_client, how, decode_responses):
     """Damage is an error that names the account at every look; the next login keeps it aside."""
     with redis_server.client(decode_responses=decode_responses) as client:

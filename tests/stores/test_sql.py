@@ -217,6 +217,21 @@ def test_load__damaged(store, engine, document):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"), [("access_token", 12345), ("access_token", {"a": "text"}), ("refresh_token", ["text"])]
+)
+def test_load__token_is_no_text(store, engine, name, value):
+    """A row in which an access or a refresh token is anything but a text is damaged."""
+    store.save(KEY, token())
+    (row,) = execute(engine, "SELECT document FROM tiktok_tokens")
+    content = json.loads(row["document"])
+    content["token"][name] = value
+    execute(engine, "UPDATE tiktok_tokens SET document = :d", d=json.dumps(content))
+
+    with pytest.raises(StoreError, match=f"{KEY.open_id} is damaged: a new login"):
+        store.load(KEY)
+
+
+@pytest.mark.parametrize(
     ("change", "complaint"),
     [({"version": 2}, "later version .* Update"), ({"open_id": "other"}, "token of another account")],
     ids=["later version", "copied"],

@@ -73,12 +73,13 @@ def member_of(key: AccountKey) -> str:
 
 def key_of(member: bytes | str) -> Iterator[AccountKey]:
     """Yield the account that an index's member means; nothing, with a warning, if it means none."""
-    text = member if isinstance(member, str) else member.decode("ascii", "replace")
-    client_key, colon, open_id = text.partition(":")
-    if colon:
-        yield AccountKey(*(unquote(part, errors="surrogatepass") for part in (client_key, open_id)))
+    try:
+        text = member if isinstance(member, str) else member.decode("ascii")
+        client_key, open_id = (unquote(part, errors="surrogatepass") for part in text.split(":"))
+    except ValueError:
+        log.warning("passing over what is no account in an index: %r", member)
     else:
-        log.warning("passing over what is no account in an index: %r", text)
+        yield AccountKey(client_key, open_id)
 
 
 def scores_of(token: TikTokToken) -> tuple[str, str]:
@@ -122,8 +123,9 @@ def token_in(key: AccountKey, fields: Mapping[Any, Any]) -> TikTokToken:
         content: Any = json.loads(fields.get(b"document") or fields["document"])
         version, token = content["version"], content["token"]
         stored_key = AccountKey(content["client_key"], content["open_id"])
-        damaged = not (isinstance(token, dict) and isinstance(version, int))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
+        damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         damaged = True
     if damaged:
         raise Damaged(f"is damaged. {MEND}")

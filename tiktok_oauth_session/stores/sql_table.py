@@ -180,8 +180,9 @@ def opened(key: AccountKey, document: str) -> TikTokToken:
         content: Any = json.loads(document)
         version, token = content["version"], content["token"]
         owner = AccountKey(content["client_key"], content["open_id"])
-        damaged = not (isinstance(token, dict) and isinstance(version, int))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
+        damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         damaged = True
     # Raised out here: the error above holds the document.
     if damaged:

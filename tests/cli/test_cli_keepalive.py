@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import time
+
+import pytest
+
+from tiktok_oauth_session import AccountKey, FileStore, StoreError
+from tiktok_oauth_session.cli import keepalive
+from tiktok_oauth_session.keepalive import Summary
 
 DAY_S = 86_400
 
@@ -84,3 +91,144 @@ def test_keep_alive__sigterm(start, fake, tokens, logged_in):
     assert (0, "4 due, 4 refreshed, 0 left to others, 0 dead, 0 failed\n") == (second.code, second.out)
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
     fake.assert_no_token_reuse()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+def test_keep_alive__sighup(start, fake, tokens, logged_in):
+    """So does a terminal that is closed."""
+    keys = due(fake, logged_in, 3)
+    fake.after("refresh", lambda _: (command.process.send_signal(signal.SIGHUP), time.sleep(0.3)))
+    command = start("keep-alive", "--workers", "1", "--rate", "1000")
+    result = command.end()
+
+    assert (0, True) == (result.code, result.out.startswith("3 due, 1 refreshed"))
+    assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
+
+
+def test_keep_alive__ctrl_c(start, fake, tokens, logged_in):
+    """And Ctrl-C: the same, with its own exit code."""
+    keys = due(fake, logged_in, 3)
+    fake.after("refresh", lambda _: (command.process.send_signal(signal.SIGINT), time.sleep(0.3)))
+    command = start("keep-alive", "--workers", "1", "--rate", "1000")
+    result = command.end()
+
+    assert (130, True) == (result.code, result.out.startswith("3 due, 1 refreshed"))
+    assert "Stopped with 2 accounts to go: told to stop" in result.err
+    assert "Traceback" not in result.err
+    assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
+
+
+def test_keep_alive__unsaved(run, fake, tokens, logged_in, monkeypatch):
+    """A new token that could not be kept is exit code 5, whatever became of the others."""
+    keys = due(fake, logged_in, 2)
+    save = FileStore.save
+
+    def refuse(store, key, token, **options):
+        if key == keys[0] and not token.get("refresh_started_at"):
+            raise StoreError("The disk is full.")
+        save(store, key, token, **options)
+
+    monkeypatch.setattr(FileStore, "save", refuse)
+    monkeypatch.setattr("tiktok_oauth_session.keepalive.SAVE_PAUSE_S", 0.0)
+    result = run("keep-alive", "--rate", "1000")
+
+    assert 5 == result.code
+    assert result.out.startswith("2 due, 1 refreshed")
+    assert f"{keys[0].open_id}: failed" in result.err
+
+
+@pytest.mark.parametrize(
+    ("summary", "code"),
+    [
+        (Summary(due=2, refreshed=1, left_to_others=1), 0),
+        (Summary(due=2, refreshed=1, dead={"a": "why"}), 0),
+        (Summary(due=2, refreshed=1), 1),
+        (Summary(due=2, refreshed=1, stopped="the workers ended early"), 1),
+        (Summary(due=2, refreshed=1, failed={"a": "why"}), 1),
+        (Summary(due=2, refreshed=1, failed={"a": "why"}, unsaved={"a": {}}), 5),
+    ],
+)
+def test_keep_alive__exit_code(run, monkeypatch, summary, code):
+    """A run that did not do all that was due, and was not told to stop, is no success."""
+    named = {AccountKey("app", each): why for each, why in summary.failed.items()}
+    summary.failed, summary.dead = named, {AccountKey("app", each): why for each, why in summary.dead.items()}
+    monkeypatch.setattr("tiktok_oauth_session.keepalive.keep_alive", lambda *_, **__: summary)
+
+    assert code == run("keep-alive").code
+
+
+def test_keep_alive__lines(run, fake, logged_in):
+    """Where there is no terminal, the last account is a line, and so is every tenth second."""
+    due(fake, logged_in, 3)
+    result = run("keep-alive", "--rate", "1000")
+
+    assert "keep-alive: 3 of 3 accounts\n" == result.err
+
+
+def test_keep_alive__lines_now_and_then(monkeypatch, capsys):
+    """Not for every account."""
+    now = 1000.0
+    monkeypatch.setattr(keepalive.time, "monotonic", lambda: now)
+    lines = keepalive._Lines()
+    for second, done in [(0.0, 1), (9.9, 2), (10.0, 3), (19.9, 4), (20.0, 5)]:
+        now = 1000.0 + second
+        lines(Summary(due=9, refreshed=done))
+
+    assert ["3 of 9", "5 of 9"] == re.findall(r"\d of \d", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--rate", "0"),
+        ("--rate", "-1"),
+        ("--rate", "nan"),
+        ("--rate", "inf"),
+        ("--rate", "1e-320"),
+        ("--workers", "0"),
+        ("--workers=-3",),
+        ("--workers", "1.5"),
+        ("--refresh-within", "nan"),
+        ("--refresh-within", "1e400"),
+        ("--refresh-within=-1",),
+        ("--access-within", "nan"),
+        ("--access-within", "soon"),
+    ],
+)
+def test_bad__number(run, fake, logged_in, options):
+    """What is no such number: exit code 2, one line, and nothing is refreshed."""
+    due(fake, logged_in, 1)
+    code, out, err = run("keep-alive", *options)
+
+    assert (2, "", 1) == (code, out, len(err.splitlines()))
+    assert options[0].partition("=")[0] in err
+    assert [] == fake.requests
+
+
+@pytest.fixture
+def hanging_redis():
+    """A Redis that accepts connections and never answers."""
+    pytest.importorskip("redis")
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(8)
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+
+
+def test_keep_alive__redis_hangs(start, hanging_redis):
+    """A store that hangs is given up: exit code 5, one line."""
+    result = start("keep-alive", "--store", f"{hanging_redis}?socket_timeout=0.1").end()
+
+    assert (5, 1) == (result.code, len(result.err.splitlines()))
+
+
+def test_keep_alive__redis_hangs_and_ctrl_c(start, hanging_redis):
+    """The second Ctrl-C does not wait for it."""
+    command = start("keep-alive", "--store", f"{hanging_redis}?socket_timeout=600")
+    deadline = time.monotonic() + 20
+    while command.process.poll() is None and time.monotonic() < deadline:
+        time.sleep(1)
+        command.process.send_signal(signal.SIGINT)
+
+    assert 130 == command.process.returncode
+    assert time.monotonic() < deadline

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import stat
 import sys
 import time
@@ -52,7 +54,7 @@ def test_store__sqlite(run, home, fake, monkeypatch):
     monkeypatch.setenv("TIKTOK_OAUTH_STORE", url)
     store = stores.open_store(None)
     assert 5 == run("accounts").code
-    stores.make_ready(store)
+    stores.open_ready_store(url)
     assert (0, "") == run("accounts")[:2]
     key_and_token(store, fake)
 
@@ -121,3 +123,232 @@ def test_bad__server_down(run, monkeypatch, url):
 
     assert (5, "", 1) == (code, out, len(err.splitlines()))
     assert "hush" not in err
+
+
+# --- passwords -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hus#hush@127.0.0.1:1/0",
+        "redis://user:hu/hush@127.0.0.1:1/0",
+        "redis://user:hu?hush@127.0.0.1:1/0",
+        "redis://:12#hush@127.0.0.1:1/0",
+        "redis://:12/hush@127.0.0.1:1/0",
+        "redis://:hu[hush@127.0.0.1:1/0",
+    ],
+)
+def test_bad__password_not_encoded(run, monkeypatch, url):
+    """A password that breaks the URL: exit code 2, what to do about it, and no part of it."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE", url)
+    code, _, err = run("status")
+
+    assert (2, 1) == (code, len(err.splitlines()))
+    assert "percent-encoded" in err
+    assert not re.search("hu|12|port", err.replace("%", ""))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:1/0?password=hush",
+        "redis://127.0.0.1:1/0?ssl_password=hush",
+        "postgresql://127.0.0.1:1/db?user=u&password=hush",
+        "postgresql://127.0.0.1:1/db?sslpassword=hush",
+        "mysql://127.0.0.1:1/db?passwd=hush",
+        "mysql://127.0.0.1:1/db?PassWord=hush",
+        # SQLAlchemy takes these, where the URL's standard sees no password.
+        "postgresql://u:hu/hush@127.0.0.1:1/db",
+        "postgresql://u:hu#hush@127.0.0.1:1/db",
+    ],
+)
+def test_bad__password_elsewhere_on_the_command_line(run, url):
+    """Wherever in the URL it is: exit code 2, and it is not repeated."""
+    code, _, err = run("status", "--store", url)
+
+    assert (2, 1) == (code, len(err.splitlines()))
+    assert "set TIKTOK_OAUTH_STORE instead" in err
+    assert "hu" not in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+@pytest.mark.parametrize("command", [["status"], ["doctor"]])
+def test_store__sqlite_made_private(run, home, monkeypatch, command):
+    """A database file that is made here can be read by the user alone, and so can what is beside it."""
+    pytest.importorskip("sqlalchemy")
+    before = os.umask(0o022)
+    try:
+        run(*command, "--store", f"sqlite:///{home}/tokens.db")
+    finally:
+        os.umask(before)
+
+    made = {path.name: stat.S_IMODE(path.stat().st_mode) for path in home.glob("tokens.db*")}
+    assert 0o600 == made.pop("tokens.db")
+    assert set(made.values()) <= {0o600, 0o700}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_store__sqlite_keeps_its_mode(run, home):
+    """A database that somebody shares with a group stays shared."""
+    pytest.importorskip("sqlalchemy")
+    path = home / "tokens.db"
+    path.touch()
+    path.chmod(0o660)
+    run("status", "--store", f"sqlite:///{path}")
+
+    assert 0o660 == stat.S_IMODE(path.stat().st_mode)
+
+
+# --- malformed -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file://[",
+        "redis://[",
+        "redis://127.0.0.1:1/0?bogus=1",
+        "unix:///nowhere?bogus=1",
+        "sqlite:///x.db?bogus=1",
+        "mysql+pymysql://127.0.0.1:1/db?bogus=1",
+    ],
+)
+def test_bad__malformed(run, home, monkeypatch, url):
+    """What is no URL, or has an option that there is not: exit code 2, one line."""
+    monkeypatch.chdir(home)
+    code, out, err = run("status", "--store", url)
+
+    assert (2, "", 1) == (code, out, len(err.splitlines()))
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:hu[sh@h/db", "postgresql://u:hu[sh@h:port/db"])
+def test_bad__malformed_with_a_password(run, monkeypatch, url):
+    """What a driver may make something of: one line without the password."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE", url)
+    code, _, err = run("status")
+
+    assert code in (2, 5)
+    assert 1 == len(err.splitlines())
+    assert "hu[" not in err
+
+
+# --- encrypted -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(fake, tokens):
+    """An account that an application keeps encrypted; returns the application's store and its key."""
+    fernet = pytest.importorskip("cryptography.fernet")
+    encrypted = pytest.importorskip("tiktok_oauth_session.stores.encrypted")
+    secret = fernet.Fernet.generate_key().decode()
+    store = encrypted.EncryptedStore(tokens, secret)
+    issued = fake.issue_token()
+    token = TikTokToken.from_reply(issued, requested_at=time.time())
+    store.save(
+        AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, refresh_expires_at=time.time() + 9)
+    )
+    return store, secret
+
+
+SEALED_COMMANDS = (
+    ["status"],
+    ["token"],
+    ["refresh"],
+    ["revoke"],
+    ["api", "user/info"],
+    ["keep-alive"],
+    ["login", "--paste"],
+)
+
+
+@pytest.mark.parametrize("command", SEALED_COMMANDS)
+def test_sealed__without_the_key(run, fake, sealed, command):
+    """What is encrypted is no token: exit code 5, one line that says so, and nothing is sent."""
+    store, _ = sealed
+    (key,) = store.keys()
+    code, out, err = run(*command)
+
+    assert (5, "", 1) == (code, out, len(err.splitlines()))
+    assert "encrypted" in err
+    assert "TIKTOK_OAUTH_STORE_KEYS" in err
+    assert [] == fake.requests
+    assert fake.is_alive(store.load(key).refresh_token)
+
+
+def test_sealed__logout(run, sealed):
+    """An account can be forgotten without being read."""
+    store, _ = sealed
+
+    assert 0 == run("logout").code
+    assert [] == list(store.keys())
+
+
+@pytest.mark.parametrize("keys", ["{key}", "{other}, {key}"])
+def test_sealed__with_the_key(run, fake, sealed, monkeypatch, keys):
+    """With the keys of the application, everything works, and what is saved is encrypted."""
+    store, secret = sealed
+    other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", keys.format(key=secret, other=other))
+    (key,) = store.keys()
+    kept = run("keep-alive")
+
+    assert (0, True) == (kept.code, kept.out.startswith("1 due, 1 refreshed"))
+    assert run("token").out.strip() == fake.tokens[-1]["access_token"]
+    assert 0 == run("status").code
+    assert "passed" in next(line for line in run("doctor").out.splitlines() if line.startswith("store"))
+    assert fake.tokens[-1]["access_token"] not in store._store._path(key).read_text()
+
+
+def test_sealed__sqlite_with_the_key(run, home, fake, sealed, monkeypatch):
+    """The table of a database is made for encrypted tokens as well."""
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", sealed[1])
+    url = f"sqlite:///{home}/tokens.db"
+    stores.open_ready_store(url)
+
+    assert (0, "") == run("accounts", "--store", url)[:2]
+
+
+def test_sealed__plain_token(run, fake, logged_in, sealed, monkeypatch):
+    """A token that is not encrypted, where the keys say that all are, is refused: exit code 5, one line."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", sealed[1])
+    key, _ = logged_in(user=fake.add_user())
+    code, out, err = run("token", "--account", key.open_id)
+
+    assert (5, "", 1) == (code, out, len(err.splitlines()))
+
+
+def test_bad__sealed_with_no_key(run, monkeypatch):
+    """What is no key: exit code 2, one line without it."""
+    pytest.importorskip("cryptography")
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", "hush")
+    code, _, err = run("status")
+
+    assert (2, 1) == (code, len(err.splitlines()))
+    assert "hush" not in err
+
+
+def test_bad__sealed_without_the_extra(run, monkeypatch):
+    """Without the extra, the line that installs it: exit code 2."""
+    monkeypatch.setitem(sys.modules, "tiktok_oauth_session.stores.encrypted", None)
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", "hush")
+    code, _, err = run("status")
+
+    assert 2 == code
+    assert "-m pip install 'tiktok-oauth-session[crypto]'" in err
+
+
+# --- a server that hangs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"), [("", 10.0), ("?socket_timeout=3&socket_connect_timeout=3", 3.0)]
+)
+def test_store__redis_timeouts(home, query, seconds):
+    """A Redis that hangs is given up, after as long as the URL says or else a few seconds."""
+    pytest.importorskip("redis")
+    client = stores.open_store(f"redis://127.0.0.1:1/0{query}")._client
+    options = client.connection_pool.connection_kwargs
+
+    assert (seconds, seconds) == (options["socket_timeout"], options["socket_connect_timeout"])

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tiktok_oauth_session import AccountKey, TikTokToken
 from tiktok_oauth_session.cli import COMMANDS, completion
 
 
@@ -122,6 +123,34 @@ def test_fish__accounts(shell, logged_in):
     key, _ = logged_in()
 
     assert key.open_id == shell("fish", "source completion; complete -C 'tiktok-oauth token --account '")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "script"),
+    [
+        ("bash", BASH.format(words='tiktok-oauth token --account ""', position=3)),
+        ("zsh", ZSH.format(words='tiktok-oauth token --account ""', position=4)),
+        ("fish", "source completion; complete -C 'tiktok-oauth token --account '"),
+    ],
+)
+def test_accounts__hostile(shell, home, tokens, name, script):
+    """Whatever an account of a shared store is called, nothing of it is run."""
+    pwned = home / "pwned"
+    names = [f"$(touch${{IFS}}{pwned})", f"`touch${{IFS}}{pwned}`", f";touch${{IFS}}{pwned}", "*", "-n"]
+    for each in names:
+        tokens.save(AccountKey("sbaw-test-key", each), TikTokToken(access_token="a"))
+    offered = shell(name, script)
+
+    assert not pwned.exists()
+    # The fish shell describes each.
+    assert len(names) <= len(offered)
+
+
+def test_bash__quoted(shell, home, tokens):
+    """Bash puts what it is offered on the command line as it is, so it is offered quoted."""
+    tokens.save(AccountKey("sbaw-test-key", "$(id)"), TikTokToken(access_token="a"))
+
+    assert [r"\$\(id\)"] == shell("bash", BASH.format(words='tiktok-oauth token --account ""', position=3))
 
 
 def test_bad__unknown_shell(run):

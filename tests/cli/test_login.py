@@ -404,15 +404,18 @@ def test_bad__options(run, options, words):
         ("ftp://127.0.0.1", "no http or https URL"),
         ("127.0.0.1:9400", "no http or https URL"),
         ("http://[::1", "no http or https URL"),
+        ("http://me:hush@127.0.0.1:9400", "without user and password"),
+        ("https://hush@tiktok.example", "without user and password"),
     ],
 )
 def test_bad__base_url(run, fake, monkeypatch, url, words):
     """Secrets go in the clear to this machine only: exit code 2."""
     monkeypatch.setenv("TIKTOK_OAUTH_BASE_URL", url)
-    code, _, err = run("login", "--no-browser", "--timeout", "1")
+    code, out, err = run("login", "--no-browser", "--timeout", "1")
 
     assert 2 == code
     assert words in err
+    assert "hush" not in out + err
     assert [] == fake.requests
 
 

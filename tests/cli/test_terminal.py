@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import threading
+import time
 
 import pytest
 import requests
@@ -93,6 +94,53 @@ def test_prompt__login(terminal, fake, home, no_credentials, answer, kept):
         assert "TIKTOK_CLIENT_SECRET=sbaw-test-secret\n" in path.read_text()
         assert 0o600 == path.stat().st_mode & 0o777
         assert (0, True) == (finish(terminal("refresh"))[0], fake.requests[-1].endpoint == "refresh")
+
+
+def asked_to_keep(terminal, fake, **environment):
+    """Log in with what was asked for, up to the last question."""
+    child = terminal("login", "--no-browser", **environment)
+    child.expect_exact("Client key: ")
+    child.sendline("sbaw-test-key")
+    child.expect_exact("Client secret (not shown): ")
+    child.sendline("sbaw-test-secret")
+    child.expect(LOGIN)
+    visit(fake.authorize(child.match.group()))
+    child.expect_exact("[Y/n] ")
+    return child
+
+
+def test_prompt__ctrl_d(terminal, fake, home, no_credentials):
+    """Ctrl-D at the last question means no."""
+    child = asked_to_keep(terminal, fake)
+    child.sendeof()
+
+    assert 0 == finish(child)[0]
+    assert not (home / ".config").exists()
+
+
+def test_prompt__ctrl_d_before(terminal, no_credentials, state):
+    """At the other ones it is no answer: exit code 2."""
+    child = terminal("login", "--no-browser")
+    for question in ("Client key: ", "Client secret (not shown): "):
+        child.expect_exact(question)
+        child.sendeof()
+    code, out = finish(child)
+
+    assert 2 == code
+    assert "No client key or no client secret was given." in out
+    assert {} == state()
+
+
+def test_prompt__cannot_be_kept(terminal, fake, home, no_credentials):
+    """Credentials that cannot be kept are told of in one line; the login is kept."""
+    (home / "file").touch()
+    child = asked_to_keep(terminal, fake, XDG_CONFIG_HOME=str(home / "file"))
+    child.sendline("y")
+    code, out = finish(child)
+
+    assert 0 == code
+    assert "They could not be kept: Not a directory." in out
+    assert 1 == len(list((home / ".local/state/tiktok-oauth/tokens").rglob("*.json")))
 
 
 def test_prompt__to_the_terminal_not_the_pipe(terminal, fake, logged_in, no_credentials):
@@ -239,6 +287,24 @@ def test_interrupt__refreshing(terminal, fake, logged_in, tokens, command):
     assert "refresh_started_at" not in new
 
 
+@pytest.mark.parametrize("command", [["refresh"], ["keep-alive"]])
+def test_interrupt__terminal_closed(terminal, fake, logged_in, tokens, command):
+    """When the terminal itself is gone, and nobody can be told anything: the same."""
+    arrived, go_on = slow(fake, "refresh")
+    key, _ = logged_in(refresh_expires_at=int(time.time()) + 86_400)
+    child = terminal(*command)
+    assert arrived.wait(PATIENCE_S)
+    child.ptyproc.fileobj.close()
+    time.sleep(0.3)
+    go_on.set()
+    child.wait()
+
+    assert fake.is_alive(tokens.load(key)["refresh_token"])
+    assert "refresh_started_at" not in tokens.load(key)
+    if command == ["refresh"]:
+        assert 129 == child.exitstatus
+
+
 def test_interrupt__twice(terminal, fake, logged_in, tokens):
     """The second Ctrl-C does not wait; the store says that nobody knows how the refresh ended."""
     arrived, go_on = slow(fake, "refresh")
@@ -290,6 +356,17 @@ def test_colours__not_wanted(terminal, logged_in, environment):
 
     assert 0 == code
     assert COLOUR not in out
+
+
+def test_colours__keep_alive_in_a_terminal(terminal, logged_in):
+    """A terminal gets a bar, where rich is installed, and no lines."""
+    pytest.importorskip("rich")
+    logged_in(refresh_expires_at=int(time.time()) + 86_400)
+    code, out = finish(terminal("keep-alive"))
+
+    assert 0 == code
+    assert re.search("keep-alive.*━.*1/1", out)
+    assert "1 of 1 accounts" not in out
 
 
 def test_colours__qr_code_in_a_terminal(terminal):

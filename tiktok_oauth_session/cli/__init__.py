@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SUMMARIES, Stop, verdict
+from tiktok_oauth_session.cli.output import tell
+from tiktok_oauth_session.cli.streams import discard, open_closed_streams
 
 #: The subcommands and the modules that add them, as the help lists them. A module is imported when one of
 #: its subcommands is named, so that ``token`` waits for no other.
@@ -44,6 +45,10 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise Stop(f"{message} (see {self.prog} --help)", EXIT_USAGE)
+
+    def print_help(self, file: Any = None) -> None:
+        # Not the parent's, which keeps to itself that it could not be written.
+        print(self.format_help(), end="", file=file, flush=True)
 
 
 def parser(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -88,22 +93,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    open_closed_streams()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        tell("")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is left of it must not be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return EXIT_FAILED
     except Exception as error:
         known = verdict(error)
         if known is None:
             raise
         code, line = known
-        print(f"tiktok-oauth: {line}", file=sys.stderr)
+        tell(f"tiktok-oauth: {line}")
+        return _with_output(code)
+    return code
+
+
+def _with_output(code: int) -> int:
+    """Return an exit code, after what was printed before an error was written or given up."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        discard(sys.stdout)
     return code
 
 

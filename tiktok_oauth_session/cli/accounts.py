@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import connections, stores
-from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, Stop
+from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_STORE, Stop
 from tiktok_oauth_session.cli.output import moment, print_json, table, tell
+from tiktok_oauth_session.cli.sealed import SealedToken
+from tiktok_oauth_session.plain_errors import StoreError
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -22,6 +25,7 @@ DUE = "refresh due"
 UNCLEAR = "refresh unclear"
 NO_REFRESH = "cannot be refreshed"
 OVER = "log in again"
+DAMAGED = "damaged"
 
 
 def add_parser(subcommands: Any) -> None:
@@ -31,7 +35,7 @@ def add_parser(subcommands: Any) -> None:
         help="show who is logged in, with which scopes, and for how long",
         description="Show each account: the scopes that were granted and those that are missing, when its "
         "tokens expire, and whether it needs anything. No token is shown. Exits with 3 if an account needs a "
-        "login.",
+        "login, and with 5 if what is stored for one is damaged.",
     )
     status.add_argument("--json", action="store_true", help="print JSON; times are Unix seconds")
     connections.add_options(status)
@@ -55,15 +59,18 @@ def run_status(arguments: argparse.Namespace) -> int:
     store = stores.open_store(arguments.store)
     keys = [connections.choose(store, arguments.account)] if arguments.account else connections.find(store)
     now = time.time()
-    rows = [(key, token) for key in keys if (token := store.load(key)) is not None]
+    rows = list(_rows(store, keys, now))
     if arguments.json:
-        print_json([_described(key, token, now) for key, token in rows])
+        print_json([_described(*row) for row in rows])
     elif rows:
-        lines = [_line(key, token, now) for key, token in rows]
+        lines = [_line(*row, now) for row in rows]
         table(("ACCOUNT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH"), lines, judged=5)
     else:
         tell("Nobody is logged in. Run: tiktok-oauth login")
-    return EXIT_LOGIN if not rows or any(health(t, now) == OVER for _, t in rows) else EXIT_OK
+    found = {health for _, _, health in rows}
+    if DAMAGED in found:
+        return EXIT_STORE
+    return EXIT_LOGIN if not rows or OVER in found else EXIT_OK
 
 
 def run_accounts(arguments: argparse.Namespace) -> int:
@@ -164,7 +171,7 @@ _SIMPLE = (
 )
 
 
-def health(token: TikTokToken, now: float) -> str:
+def health_of(token: TikTokToken, now: float) -> str:
     """Return what an account needs, in a word or two."""
     from tiktok_oauth_session.tokens import REFRESH_ERROR, REFRESH_STARTED_AT, Freshness
 
@@ -192,20 +199,39 @@ def _scopes(token: TikTokToken) -> tuple[list[str], list[str]]:
     return granted, [scope for scope in split_scopes(token.get(REQUESTED_SCOPE)) if scope not in granted]
 
 
-def _line(key: AccountKey, token: TikTokToken, now: float) -> tuple[str, ...]:
+def _rows(
+    store: TokenStore, keys: Iterable[AccountKey], now: float
+) -> Iterator[tuple[AccountKey, TikTokToken, str]]:
+    """Yield each account with its token and its health; of a damaged one there is an empty token."""
+    from tiktok_oauth_session.tokens import TikTokToken
+
+    for key in keys:
+        try:
+            token = store.load(key)
+        except SealedToken:
+            raise
+        except StoreError as error:
+            tell(f"{key.open_id}: {error}")
+            yield key, TikTokToken(), DAMAGED
+        else:
+            if token is not None:
+                yield key, token, health_of(token, now)
+
+
+def _line(key: AccountKey, token: TikTokToken, health: str, now: float) -> tuple[str, ...]:
     granted, missing = _scopes(token)
-    refresh = moment(token.get("refresh_expires_at"), now) if token.refresh_token else "none"
+    unknown = "unknown" if health == DAMAGED else "none"
     return (
         key.open_id,
         ", ".join(granted) or "unknown",
-        ", ".join(missing) or "none",
+        ", ".join(missing) or unknown,
         moment(token.expires_at, now),
-        refresh,
-        health(token, now),
+        moment(token.get("refresh_expires_at"), now) if token.refresh_token else unknown,
+        health,
     )
 
 
-def _described(key: AccountKey, token: TikTokToken, now: float) -> dict[str, Any]:
+def _described(key: AccountKey, token: TikTokToken, health: str) -> dict[str, Any]:
     granted, missing = _scopes(token)
     return {
         **key._asdict(),
@@ -213,5 +239,5 @@ def _described(key: AccountKey, token: TikTokToken, now: float) -> dict[str, Any
         "missing_scopes": missing,
         "expires_at": token.expires_at,
         "refresh_expires_at": token.get("refresh_expires_at"),
-        "health": health(token, now),
+        "health": health,
     }

@@ -11,20 +11,24 @@ SHELLS = ("bash", "zsh", "fish")
 
 _HOW = 'Load it with eval "$(tiktok-oauth completion bash)", or zsh; tiktok-oauth completion fish | source'
 
+# Not compgen -W: it runs what stands in $(...), and an account's name is whatever a store says.
 _BASH = """\
 # Completion for tiktok-oauth in bash.
 _tiktok_oauth() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} words=""
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} words="" each
     if [ "$COMP_CWORD" -gt 1 ] && [ "$before" = --account ]; then
         words=$(tiktok-oauth accounts 2>/dev/null)
     elif [ "$COMP_CWORD" -eq 1 ]; then
-        words="{commands}"
+        words=$(printf '%s\\n' {commands})
     else
         case ${{COMP_WORDS[1]}} in
 {cases}
         esac
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    COMPREPLY=()
+    while IFS= read -r each; do
+        [[ -n $each && $each == "$word"* ]] && COMPREPLY+=("$(printf %q "$each")")
+    done <<< "$words"
 }}
 complete -o default -F _tiktok_oauth tiktok-oauth
 """
@@ -81,7 +85,11 @@ def known_words() -> dict[str, dict[str, str]]:
 
 
 def _bash(words: dict[str, dict[str, str]]) -> str:
-    cases = [f'            {name}) words="{" ".join(options)}" ;;' for name, options in words.items() if name]
+    cases = [
+        f"            {name}) words=$(printf '%s\\n' {' '.join(options)}) ;;"
+        for name, options in words.items()
+        if name
+    ]
     return _BASH.format(commands=" ".join(words[""]), cases="\n".join(cases))
 
 

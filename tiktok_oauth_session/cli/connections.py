@@ -33,7 +33,7 @@ def platform() -> Platform:
     """Return TikTok's current surface, or the same one elsewhere.
 
     Raises:
-        Stop: Elsewhere is no URL, or plain http on another machine.
+        Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
     """
     from tiktok_oauth_session.origins import is_loopback
     from tiktok_oauth_session.platforms import LOGIN_KIT
@@ -48,6 +48,9 @@ def platform() -> Platform:
         known = False
     if not known:
         raise Stop(f"{BASE_URL} is no http or https URL.", EXIT_USAGE)
+    if "@" in parts.netloc:
+        # They would stand in addresses that are shown, and take the token's place in the header.
+        raise Stop(f"{BASE_URL} has to be without user and password.", EXIT_USAGE)
     if parts.scheme == "http" and not is_loopback(base):
         raise Stop(f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE)
     return LOGIN_KIT.at(base)
@@ -60,13 +63,13 @@ def find(store: TokenStore) -> list[AccountKey]:
 
 
 def choose(store: TokenStore, wanted: str | None) -> AccountKey:
-    """Return the account that is meant.
+    """Return the account that is meant, whether or not its token can be read.
 
     Raises:
         Stop: There is none, or more than one could be meant.
     """
     named = _named(wanted)
-    if named is not None and store.load(named) is not None:
+    if named is not None and _is_there(store, named):
         return named
     known = find(store)
     if not known:
@@ -82,6 +85,17 @@ def choose(store: TokenStore, wanted: str | None) -> AccountKey:
             EXIT_USAGE,
         )
     return meant[0]
+
+
+def _is_there(store: TokenStore, account: AccountKey) -> bool:
+    from tiktok_oauth_session.plain_errors import StoreError
+
+    try:
+        return store.load(account) is not None
+    except StoreError:
+        # Damaged or encrypted, which does not keep it from being deleted. If it is the store that is
+        # in trouble, whatever is done next will say so.
+        return True
 
 
 def _named(open_id: str | None) -> AccountKey | None:

@@ -106,8 +106,11 @@ def keep(credentials: Credentials) -> Path:
 
 
 def confirm(question: str) -> bool:
-    """Ask the user a question; Enter means yes. False if there is nobody to ask."""
-    return _somebody_is_there() and _ask(f"{question} [Y/n] ").lower() in ("", "y", "yes")
+    """Ask the user a question; Enter means yes, Ctrl-D no. False if there is nobody to ask."""
+    if not _somebody_is_there():
+        return False
+    answer = _read_line(f"{question} [Y/n] ")
+    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
 def _from_file() -> dict[str, str]:
@@ -146,17 +149,28 @@ def _somebody_is_there() -> bool:
 
 
 def _ask(question: str, *, hidden: bool = False) -> str:
-    if hidden:
-        import getpass
+    if not hidden:
+        return _read_line(question).strip()
+    import getpass
 
+    try:
         return getpass.getpass(question).strip()
+    except EOFError:
+        return ""
+
+
+def _read_line(question: str) -> str:
+    """Return the user's answer with its newline; nothing at all after Ctrl-D."""
     if os.name == "nt":
         print(question, end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip()
+        return sys.stdin.readline()
     # The terminal, not stdin and stdout: those may be part of a pipe.
     with open("/dev/tty", "r+b", buffering=0) as terminal:  # noqa: PTH123 - unbuffered, both ways
         terminal.write(question.encode())
         answer = b""
         while not answer.endswith(b"\n") and (more := terminal.read(1024)):
             answer += more
-    return answer.decode(errors="replace").strip()
+        if not answer:
+            # The cursor still stands behind the question.
+            terminal.write(b"\n")
+    return answer.decode(errors="replace")

@@ -14,7 +14,9 @@ EXIT_USAGE = 2
 EXIT_LOGIN = 3
 EXIT_TEMPORARY = 4
 EXIT_STORE = 5
+EXIT_HUNG_UP = 129
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 #: What each exit code says; the documentation prints this table.
 MEANINGS = {
@@ -26,7 +28,9 @@ MEANINGS = {
     EXIT_LOGIN: "A login is needed: nobody is logged in, or the connection or one of its scopes is gone.",
     EXIT_TEMPORARY: "TikTok could not be reached or is busy. Trying again later may help.",
     EXIT_STORE: "The place where tokens are kept failed.",
+    EXIT_HUNG_UP: "The terminal was closed (SIGHUP).",
     EXIT_INTERRUPTED: "Interrupted with Ctrl-C.",
+    EXIT_TERMINATED: "Told to end (SIGTERM).",
 }
 
 #: The same in two words, for the help.
@@ -37,7 +41,9 @@ SUMMARIES = {
     EXIT_LOGIN: "login needed",
     EXIT_TEMPORARY: "try again later",
     EXIT_STORE: "store failed",
+    EXIT_HUNG_UP: "hung up",
     EXIT_INTERRUPTED: "interrupted",
+    EXIT_TERMINATED: "terminated",
 }
 
 _NEEDS_LOGIN = ("access_token_invalid", "scope_not_authorized", "scope_permission_missed")
@@ -70,6 +76,10 @@ def verdict(error: Exception) -> tuple[int, str] | None:
     requests = sys.modules.get("requests")
     if requests is not None and isinstance(error, requests.RequestException):
         return EXIT_TEMPORARY, f"TikTok could not be reached ({type(error).__name__}). Check the network."
+    if isinstance(error, OSError):
+        # Such as a disk that is full, or a stdout that is closed.
+        where = f" {error.filename}" if error.filename else ""
+        return EXIT_FAILED, f"Reading or writing{where} failed: {error.strerror or type(error).__name__}."
     return None
 
 

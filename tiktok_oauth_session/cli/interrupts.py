@@ -1,43 +1,105 @@
-"""Ctrl-C while TikTok is being asked for a token."""
+"""Ctrl-C, SIGTERM and SIGHUP while TikTok is being asked for a token."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 from tiktok_oauth_session.cli.output import tell
+
+#: Seconds within which two signals are one: a closing terminal and `timeout` send theirs twice.
+APART_S = 1.0
+#: What a shell adds to the number of the signal that ended a command.
+EXIT_BY_SIGNAL = 128
+
+# Windows has no SIGHUP.
+_HANGUP = getattr(signal, "SIGHUP", None)
+
+
+class Signals:
+    """The signals that came while something was not to be cut short."""
+
+    def __init__(self) -> None:
+        #: Their numbers, in the order in which they came.
+        self.numbers: list[int] = []
+        self._first = 0.0
+
+    def note(self, number: int) -> bool:
+        """Note a signal; tell whether whoever sent it does not want to wait any longer."""
+        now = time.monotonic()
+        if not self.numbers:
+            self._first = now
+        self.numbers.append(number)
+        if len(self.numbers) == 1 or number == _HANGUP:
+            return False
+        return number == signal.SIGINT or now - self._first >= APART_S
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int], object]) -> Iterator[None]:
+    """Hand Ctrl-C, SIGTERM and SIGHUP to a function instead, except those that are ignored (nohup)."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        handler(number)
+
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None]
+    # None is a handler that was not set from Python and could not be put back.
+    wanted = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, handle) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def end_by(number: int) -> NoReturn:
+    """End the command as a signal would, but not before what has to be put in order is.
+
+    Raises:
+        KeyboardInterrupt: It was Ctrl-C.
+        SystemExit: It was another one.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(EXIT_BY_SIGNAL + number)
+
+
+def say(text: str) -> None:
+    """Say something from a signal's handler, if that interrupted nobody in the middle of a word."""
+    with contextlib.suppress(RuntimeError):
+        tell(text)
 
 
 @contextlib.contextmanager
 def finishing_first() -> Iterator[None]:
-    """Let the first Ctrl-C wait until the block has ended; the second one does not wait.
+    """Let the first signal wait until the block has ended; the second one does not wait.
 
     Between TikTok's reply and the save, the new token is nowhere but in this process, and its
     predecessor is spent.
 
     Raises:
         KeyboardInterrupt: There was a Ctrl-C.
+        SystemExit: There was another signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    asked = False
+    came = Signals()
 
-    def note(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        tell("\nFirst the token that TikTok is being asked for; Ctrl-C once more stops at once.")
+    def note(number: int) -> None:
+        if came.note(number):
+            end_by(number)
+        if len(came.numbers) == 1:
+            say("\nFirst the token that TikTok is being asked for; Ctrl-C once more stops at once.")
 
-    before = signal.signal(signal.SIGINT, note)
-    try:
+    with handled(note):
         yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        tell("That is done, and what came of it is kept.")
-        raise KeyboardInterrupt
+    if came.numbers:
+        say("That is done, and what came of it is kept.")
+        end_by(came.numbers[0])

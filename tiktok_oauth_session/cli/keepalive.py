@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import connections, credentials, stores
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STORE
+from tiktok_oauth_session.cli.interrupts import EXIT_BY_SIGNAL, Signals, end_by, handled
+from tiktok_oauth_session.cli.numbers import above, at_least, whole
 from tiktok_oauth_session.cli.output import is_fancy, print_json, tell
+from tiktok_oauth_session.cli.sealed import require_no_sealed_token
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.keepalive import Summary
@@ -31,28 +34,28 @@ def add_parser(subcommands: Any) -> None:
         help="refresh every account that is about to need a login",
         description="Refresh the accounts of your app whose refresh token is about to end, which is what "
         "happens to accounts that nobody calls for. Run it daily, on as many machines as you like: each "
-        "account is refreshed once. SIGTERM and Ctrl-C end it after the refreshes in flight; the next run "
-        "does the rest. Exits with 1 if an account failed that another run may save, and with 5 if a new "
-        "token could not be kept.",
+        "account is refreshed once. SIGTERM, SIGHUP and Ctrl-C end it after the refreshes in flight; the "
+        "next run does the rest. Exits with 1 if an account failed, or was left without a signal, that "
+        "another run may save, and with 5 if a new token could not be kept.",
     )
     parser.add_argument(
         "--refresh-within",
-        type=float,
+        type=at_least(0.0),
         default=30.0,
         metavar="DAYS",
         help="refresh accounts whose refresh token ends within so many days (default: 30)",
     )
     parser.add_argument(
         "--access-within",
-        type=float,
+        type=at_least(0.0),
         metavar="SECONDS",
         help="also refresh access tokens that end within so many seconds",
     )
     parser.add_argument(
-        "--workers", type=int, default=4, metavar="N", help="refresh N at a time (default: 4)"
+        "--workers", type=whole(1), default=4, metavar="N", help="refresh N at a time (default: 4)"
     )
     parser.add_argument(
-        "--rate", type=float, default=10.0, metavar="N", help="N a second at most (default: 10)"
+        "--rate", type=above(0.0), default=10.0, metavar="N", help="N a second at most (default: 10)"
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     stores.add_option(parser)
@@ -64,17 +67,19 @@ def run(arguments: argparse.Namespace) -> int:
     from tiktok_oauth_session.keepalive import keep_alive
 
     app = credentials.require()
+    store = stores.open_store(arguments.store)
+    require_no_sealed_token(store, app.client_key)
     stop = threading.Event()
     with _told_to_stop(stop) as signals, _progress() as progress:
         summary = keep_alive(
-            stores.open_store(arguments.store),
+            store,
             client_key=app.client_key,
             client_secret=app.client_secret,
             platform=connections.platform(),
             access_within=arguments.access_within,
             refresh_within=arguments.refresh_within * DAY_S,
-            workers=max(arguments.workers, 1),
-            rate=max(arguments.rate, 0.001),
+            workers=arguments.workers,
+            rate=arguments.rate,
             stop=stop,
             progress=progress,
         )
@@ -83,7 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_STORE
     if signal.SIGINT in signals:
         return EXIT_INTERRUPTED
-    return EXIT_FAILED if summary.failed or (summary.stopped and not signals) else EXIT_OK
+    # What a signal left is the next run's, and no failure; whatever else was left is one.
+    left = summary.done < summary.due or summary.stopped
+    return EXIT_FAILED if summary.failed or (left and not signals) else EXIT_OK
 
 
 def _tell(summary: Summary, *, as_json: bool) -> None:
@@ -108,19 +115,29 @@ def _tell(summary: Summary, *, as_json: bool) -> None:
 
 @contextlib.contextmanager
 def _told_to_stop(stop: threading.Event) -> Iterator[list[int]]:
-    """Let SIGTERM and Ctrl-C end the run gently; yield which of them came."""
-    came: list[int] = []
+    """Let the first signal end the run gently; yield which of them came.
 
-    def gently(number: int, _: FrameType | None) -> None:
-        came.append(number)
+    The second one interrupts whatever is waited for, except the refreshes in flight; the third, those.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed twice.
+        SystemExit: Another signal came twice.
+    """
+    came, hurried = Signals(), False
+
+    def gently(number: int) -> None:
+        nonlocal hurried
+        hurry = came.note(number)
         stop.set()
+        if not hurry:
+            return
+        if hurried:
+            os._exit(EXIT_BY_SIGNAL + number)
+        hurried = True
+        end_by(number)
 
-    before = {number: signal.signal(number, gently) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled(gently):
+        yield came.numbers
 
 
 @contextlib.contextmanager

@@ -93,8 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Log in."""
     platform = connections.platform()
     uri = _redirect_uri(arguments)
-    store = stores.open_store(arguments.store)
-    stores.make_ready(store)
+    store = stores.open_ready_store(arguments.store)
     app = credentials.require()
 
     from tiktok_oauth_session.session import TikTokOAuth2Session
@@ -118,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     _remember_request(store, session)
     _report(session, token)
     if app.asked_for and credentials.confirm(f"Keep the client key and secret in {credentials.path()}?"):
-        credentials.keep(app)
+        _keep(app)
     return EXIT_OK
 
 
@@ -235,6 +234,13 @@ def _seconds(text: str) -> float:
 
 
 # --- afterwards ------------------------------------------------------------------------------------
+
+
+def _keep(app: credentials.Credentials) -> None:
+    try:
+        credentials.keep(app)
+    except OSError as error:
+        tell(f"They could not be kept: {error.strerror or error}. You are logged in all the same.")
 
 
 def _remember_request(store: TokenStore, session: TikTokOAuth2Session) -> None:

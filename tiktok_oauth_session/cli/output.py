@@ -9,8 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
+from tiktok_oauth_session.cli.streams import discard
+
 #: How a word of a table is coloured.
-_STYLES = {"ok": "green", "passed": "green", "log in again": "red", "failed": "red"}
+_STYLES = {"ok": "green", "passed": "green", "log in again": "red", "damaged": "red", "failed": "red"}
 _CAREFUL = "yellow"
 
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
@@ -18,7 +20,11 @@ _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 def tell(text: str) -> None:
     """Say something to the person at the terminal, out of the way of the command's result."""
-    print(text, file=sys.stderr, flush=True)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        # Nobody reads it any more, and no token is lost for that.
+        discard(sys.stderr)
 
 
 def print_json(content: Any, *, stream: TextIO | None = None) -> None:

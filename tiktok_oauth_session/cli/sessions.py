@@ -8,7 +8,7 @@ from tiktok_oauth_session.tokens import TikTokToken
 
 
 class PatientSession(TikTokOAuth2Session):
-    """A session whose refreshes Ctrl-C does not cut short, wherever they happen."""
+    """A session whose refreshes no signal cuts short, wherever they happen."""
 
     def usable_token(self) -> TikTokToken:
         """Return a token that works, refreshed if it is time, as every API call begins."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +23,17 @@ from tiktok_oauth_session.testing import FakeTikTok
 PATIENCE_S = 20.0
 
 URL = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hangup():
+    """Let commands hear SIGHUP even where whoever runs the tests has been told to ignore it."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Result(NamedTuple):

@@ -7,6 +7,7 @@ import re
 import stat
 import sys
 import time
+from importlib.metadata import version
 
 import pytest
 
@@ -210,7 +211,12 @@ def test_store__sqlite_keeps_its_mode(run, home):
         "redis://[",
         "redis://127.0.0.1:1/0?bogus=1",
         "unix:///nowhere?bogus=1",
-        "sqlite:///x.db?bogus=1",
+        pytest.param(
+            "sqlite:///x.db?bogus=1",
+            marks=pytest.mark.skipif(
+                version("SQLAlchemy").startswith("2.0."), reason="SQLAlchemy 2.0 ignores it without a word"
+            ),
+        ),
         "mysql+pymysql://127.0.0.1:1/db?bogus=1",
     ],
 )

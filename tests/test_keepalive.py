@@ -87,7 +87,7 @@ def run(fake: FakeTikTok, store: TokenStore, **options: object) -> Summary:
         client_key=fake.client_key,
         client_secret=fake.client_secret,
         adapter=fake.adapter(),
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # any of them, for a test
     )
 
 

@@ -33,6 +33,7 @@ from tiktok_oauth_session import (
     TikTokOAuth2Session,
     TikTokOAuthError,
     TikTokToken,
+    flights,
     homes,
     refresh,
 )
@@ -100,7 +101,7 @@ class Lives(RuleBasedStateMachine):
                 open_id=self.key.open_id,
             )
             self.sessions[client].mount("https://", self.fake.adapter())
-        for module in (homes, refresh):
+        for module in (flights, homes, refresh):
             self.patch.setattr(module, "flights", self.memories[client])
         return self.sessions[client]
 

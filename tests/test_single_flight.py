@@ -72,7 +72,7 @@ def session_on(fake: FakeTikTok, base: str, **options: object) -> TikTokOAuth2Se
         fake.client_key,
         client_secret=fake.client_secret,
         platform=LOGIN_KIT.at(base),
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # any of them, for a test
     )
 
 

@@ -396,6 +396,6 @@ def test_bad__pipe_closed(home, logged_in):
     """A reader that has seen enough ends the command without a word."""
     logged_in()
     listing = f"{sys.executable} -m tiktok_oauth_session status --json | true"
-    done = subprocess.run(["bash", "-c", listing], capture_output=True, text=True, check=False)  # noqa: S607
+    done = subprocess.run(["bash", "-c", listing], capture_output=True, text=True, check=False)  # noqa: S607 - the bash that the user has
 
     assert "" == done.stderr

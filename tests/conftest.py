@@ -40,7 +40,7 @@ def clock(monkeypatch):
 def pauses(monkeypatch):
     """The seconds that somebody wanted to sleep; nobody does."""
     asked = []
-    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", asked.append)
+    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", asked.append)
     return asked
 
 

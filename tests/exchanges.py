@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tiktok_oauth_session.exchange import Retry, Transport, post
+from tiktok_oauth_session._http.oauth_request import Retry, Transport, post
 
 URL = "https://open.tiktokapis.com/v2/oauth/token/"
 NO_RETRY = Retry(unsent=False, busy=False)

@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from tiktok_oauth_session import Platform, TokenError
+from tiktok_oauth_session._oauth.responses import token_fields
 from tiktok_oauth_session.compliance import read_reply
-from tiktok_oauth_session.replies import token_fields
 
 SHOP = Platform(
     name="TikTok Shop",

@@ -34,8 +34,8 @@ from tiktok_oauth_session import (
     TokenError,
     TokenNotSaved,
 )
+from tiktok_oauth_session._http.oauth_request import NoReply
 from tiktok_oauth_session.errors import StateMismatch, StoreConflict, TokenExpired, new_error
-from tiktok_oauth_session.exchange import NoReply
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ def _offenders(importing, forbidden):
 def test_direction__is_read():
     """The reader of imports reads them, absolute and relative ones."""
     assert "tokens" in IMPORTS["stores.file"]
-    assert "authorizing" in IMPORTS["session"]
+    assert "_oauth.authorization" in IMPORTS["session"]
     assert "testing.records" in IMPORTS["testing.fake"]
 
 
@@ -209,21 +209,32 @@ def test_direction__no_circles():
 @pytest.mark.parametrize(
     ("module", "allowed"),
     [
-        ("plain_errors", set()),
-        ("errors", {"plain_errors"}),
+        ("_plain_errors", set()),
+        ("errors", {"_plain_errors"}),
         ("platforms", set()),
         ("tokens", {"errors"}),
-        ("hints", set()),
-        ("origins", set()),
-        ("redaction", set()),
-        ("replay", set()),
-        ("forks", set()),
-        ("replies", {"errors", "hints", "redaction", "platforms"}),
-        ("exchange", {"errors", "redaction", "sending"}),
-        ("sending", set()),
-        ("stores", {"forks", "plain_errors", "tokens"}),
-        ("callback", {"errors", "hints", "origins"}),
-        ("compliance", {"callback", "errors", "origins", "platforms", "redaction", "replies", "tokens"}),
+        ("_oauth.error_codes", set()),
+        ("_http.allowed_hosts", set()),
+        ("_http.redaction", set()),
+        ("_http.rewind", set()),
+        ("_process", set()),
+        ("_oauth.responses", {"errors", "_oauth.error_codes", "_http.redaction", "platforms"}),
+        ("_http.oauth_request", {"errors", "_http.redaction", "_http.deadline"}),
+        ("_http.deadline", set()),
+        ("stores", {"_process", "_plain_errors", "tokens"}),
+        ("_oauth.authorization_response", {"errors", "_oauth.error_codes", "_http.allowed_hosts"}),
+        (
+            "compliance",
+            {
+                "_oauth.authorization_response",
+                "errors",
+                "_http.allowed_hosts",
+                "platforms",
+                "_http.redaction",
+                "_oauth.responses",
+                "tokens",
+            },
+        ),
     ],
 )
 def test_direction__foundations(module, allowed):
@@ -259,7 +270,7 @@ def test_direction__stores_know_nothing_of_oauth():
     """A store knows tokens, errors and other stores."""
     assert {} == _offenders(
         lambda module: _within(module, "stores"),
-        lambda target: not _within(target, "stores", "tokens", "errors", "forks", "plain_errors", ""),
+        lambda target: not _within(target, "stores", "tokens", "errors", "_process", "_plain_errors", ""),
     )
 
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 import pytest
 
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, AuthorizationError, MemoryStore, TokenError
+from tiktok_oauth_session._http.oauth_request import NoReply
 from tiktok_oauth_session.errors import StateMismatch
-from tiktok_oauth_session.exchange import NoReply
 from tiktok_oauth_session.qr import POLL_INTERVAL_S
 
 CALLBACK = "https://app.example/callback/"

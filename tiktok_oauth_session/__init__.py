@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tiktok_oauth_session._oauth.responses import unwrap
     from tiktok_oauth_session.compliance import tiktok_compliance_fix
     from tiktok_oauth_session.errors import (
         APIError,
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
         TokenNotSaved,
     )
     from tiktok_oauth_session.platforms import LOGIN_KIT, LOGIN_KIT_V1, Platform
-    from tiktok_oauth_session.replies import unwrap
     from tiktok_oauth_session.revocation import revoke_token
     from tiktok_oauth_session.session import TikTokOAuth2Session
     from tiktok_oauth_session.stores import MemoryStore, TokenStore
@@ -63,7 +63,7 @@ _HOMES = {
         "TokenNotSaved",
     ),
     "platforms": ("LOGIN_KIT", "LOGIN_KIT_V1", "Platform"),
-    "replies": ("unwrap",),
+    "_oauth.responses": ("unwrap",),
     "revocation": ("revoke_token",),
     "session": ("TikTokOAuth2Session",),
     "stores": ("MemoryStore", "TokenStore"),

@@ -18,18 +18,18 @@ from urllib.parse import parse_qsl, urlencode
 from oauthlib.common import add_params_to_uri
 from oauthlib.oauth2 import Client, TokenExpiredError, WebApplicationClient
 
-from tiktok_oauth_session.callback import (
+from tiktok_oauth_session._http.allowed_hosts import require_secure
+from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
+from tiktok_oauth_session._oauth.authorization_response import (
     authorization_code,
     matching_state,
     parse_authorization_response,
 )
+from tiktok_oauth_session._oauth.responses import flatten, json_object, token_fields
 from tiktok_oauth_session.errors import (
     RevocationError,
 )
-from tiktok_oauth_session.origins import require_secure
 from tiktok_oauth_session.platforms import LOGIN_KIT, Parameters, Platform
-from tiktok_oauth_session.redaction import SECRET_PARAMETERS
-from tiktok_oauth_session.replies import flatten, json_object, token_fields
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 
 if TYPE_CHECKING:

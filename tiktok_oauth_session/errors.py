@@ -16,7 +16,7 @@
         └── TokenNotSaved           holds the new token that could not be saved
 
 Existing ``except`` clauses keep working: what oauthlib or requests would have raised is a base class.
-`NoReply` lives in `tiktok_oauth_session.exchange`, so that this module does not import requests.
+`NoReply` lives in `tiktok_oauth_session._http.oauth_request`, so that this module does not import requests.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from oauthlib.oauth2 import (
 )
 from oauthlib.oauth2.rfc6749 import errors as oauthlib_errors
 
-from tiktok_oauth_session.plain_errors import (
+from tiktok_oauth_session._plain_errors import (
     APIError,
     StoreConflict,
     StoreError,

@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from tiktok_oauth_session.callback import authorization_code, matching_state
+from tiktok_oauth_session._http.allowed_hosts import is_loopback
+from tiktok_oauth_session._http.oauth_request import HARMLESS, NoReply, Transport, post
+from tiktok_oauth_session._http.redaction import secrets_in
+from tiktok_oauth_session._oauth.authorization_response import authorization_code, matching_state
+from tiktok_oauth_session._oauth.grants import exchange_code
+from tiktok_oauth_session._oauth.pending_logins import Consent
+from tiktok_oauth_session._oauth.responses import checked
 from tiktok_oauth_session.compliance import read_reply
 from tiktok_oauth_session.errors import AuthorizationError, new_error
-from tiktok_oauth_session.exchange import HARMLESS, NoReply, Transport, post
-from tiktok_oauth_session.grants import exchange_code
-from tiktok_oauth_session.logins import Consent
-from tiktok_oauth_session.origins import is_loopback
-from tiktok_oauth_session.redaction import secrets_in
-from tiktok_oauth_session.replies import checked
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 
 if TYPE_CHECKING:
-    from tiktok_oauth_session.authorizing import AuthorizingMixin
+    from tiktok_oauth_session._oauth.authorization import AuthorizingMixin
     from tiktok_oauth_session.platforms import Parameters
 
 #: How far a QR code has got. ``utilised``: its authorization code was handed out before.

@@ -7,12 +7,12 @@ from typing import Any
 
 import requests
 
+from tiktok_oauth_session._http.oauth_request import REVOCATION, TOKEN_TIMEOUT_S, NoReply, Transport, post
+from tiktok_oauth_session._http.redaction import secrets_in
+from tiktok_oauth_session._oauth.responses import checked
 from tiktok_oauth_session.compliance import TikTokClient, read_reply
 from tiktok_oauth_session.errors import RevocationError
-from tiktok_oauth_session.exchange import REVOCATION, TOKEN_TIMEOUT_S, NoReply, Transport, post
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
-from tiktok_oauth_session.redaction import secrets_in
-from tiktok_oauth_session.replies import checked
 
 
 def revoke(

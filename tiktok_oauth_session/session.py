@@ -11,7 +11,16 @@ from typing import Any, NoReturn
 import requests
 from requests_oauthlib import OAuth2Session
 
-from tiktok_oauth_session.authorizing import AuthorizingMixin
+from tiktok_oauth_session._connection.process_memory import is_unsaved
+from tiktok_oauth_session._connection.token_source import home_of
+from tiktok_oauth_session._connection.transaction import RefreshEngine
+from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure
+from tiktok_oauth_session._http.oauth_request import Retry, Transport
+from tiktok_oauth_session._http.redaction import redact, silence_urllib3
+from tiktok_oauth_session._http.rewind import rewinder
+from tiktok_oauth_session._oauth.authorization import AuthorizingMixin
+from tiktok_oauth_session._oauth.grants import basic_credentials, refresh
+from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session.compliance import add_token_to_json
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
@@ -19,15 +28,6 @@ from tiktok_oauth_session.errors import (
     TokenError,
     TokenExpired,
 )
-from tiktok_oauth_session.exchange import Retry, Transport
-from tiktok_oauth_session.flights import is_unsaved
-from tiktok_oauth_session.grants import basic_credentials, refresh
-from tiktok_oauth_session.homes import home_of
-from tiktok_oauth_session.origins import is_one_of, origin_of, require_secure
-from tiktok_oauth_session.redaction import redact, silence_urllib3
-from tiktok_oauth_session.refresh import RefreshEngine
-from tiktok_oauth_session.replay import rewinder
-from tiktok_oauth_session.replies import says_token_is_dead
 from tiktok_oauth_session.revocation import revoke
 from tiktok_oauth_session.tokens import Freshness, TikTokToken
 

@@ -336,7 +336,7 @@ def test_bad__no_network(run, server, logged_in, monkeypatch, command):
     """TikTok cannot be reached and the token is dead: exit code 4, one line."""
     logged_in(**dying(access=-1))
     server.stop()
-    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", lambda _: None)
+    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
 
     code, out, err = run(command)
 
@@ -348,7 +348,7 @@ def test_bad__busy(run, fake, logged_in, monkeypatch):
     """TikTok is busy: exit code 4."""
     logged_in()
     fake.fail("refresh", "status", status=503, times=None)
-    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", lambda _: None)
+    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
 
     assert 4 == run("refresh").code
 

@@ -61,7 +61,7 @@ FAULTS = (("*", "error"), ("*", "html"), ("*", "reset_after"), ("*", "truncated"
 )
 def test_output__no_secret(run, fake, secret, logged_in, monkeypatch, command, fault):
     """No command prints a secret, whatever goes wrong."""
-    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", lambda _: None)
+    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
     logged_in()
     before = secrets_of(fake)
     if fault:

@@ -123,7 +123,7 @@ def test_doctor__clock(monkeypatch, theirs, found, words):
 
 def test_doctor__no_network(run, server, monkeypatch):
     """Without a connection that is what fails."""
-    monkeypatch.setattr("tiktok_oauth_session.exchange.time.sleep", lambda _: None)
+    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
     server.stop()
     result = run("doctor")
 

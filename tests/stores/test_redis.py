@@ -540,7 +540,8 @@ def test_lock__sent_twice(lossy_store):
 
 def test_lease__outlives_a_refresh_and_not_its_waiters():
     """The lease is longer than a refresh with all its retries, and shorter than others wait for it."""
-    from tiktok_oauth_session import exchange, sending
+    from tiktok_oauth_session._http import deadline as sending
+    from tiktok_oauth_session._http import oauth_request as exchange
 
     longest = exchange.MAX_TRIES * (sum(exchange.TOKEN_TIMEOUT_S) + sending.SHORTEST_BODY_S)
     longest += (exchange.MAX_TRIES - 1) * exchange.RETRY_AFTER_CAP_S

@@ -29,8 +29,8 @@ from sqlalchemy.pool import NullPool, StaticPool
 from tiktok_oauth_session import AccountKey, MemoryStore, StoreError, TikTokToken
 from tiktok_oauth_session.stores import StoreConflict, sql
 from tiktok_oauth_session.stores.sql import SQLStore
-from tiktok_oauth_session.stores.sql_locks import LOCKS
-from tiktok_oauth_session.stores.sql_table import OVERDUE
+from tiktok_oauth_session.stores.sql.locks import LOCKS
+from tiktok_oauth_session.stores.sql.table import OVERDUE
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 
 THREADS = 64

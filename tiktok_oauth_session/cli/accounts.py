@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli import connections, stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_STORE, Stop
 from tiktok_oauth_session.cli.output import moment, print_json, table, tell
 from tiktok_oauth_session.cli.sealed import SealedToken
-from tiktok_oauth_session.plain_errors import StoreError
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore

@@ -62,7 +62,7 @@ def add_parser(subcommands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Call the API and print its reply."""
-    from tiktok_oauth_session.replies import json_object, unwrap
+    from tiktok_oauth_session._oauth.responses import json_object, unwrap
 
     body = _body(arguments)
     url, query = _address(arguments.path, connections.platform())

@@ -35,7 +35,7 @@ def platform() -> Platform:
     Raises:
         Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
     """
-    from tiktok_oauth_session.origins import is_loopback
+    from tiktok_oauth_session._http.allowed_hosts import is_loopback
     from tiktok_oauth_session.platforms import LOGIN_KIT
 
     base = os.environ.get(BASE_URL, "").strip()
@@ -88,7 +88,7 @@ def choose(store: TokenStore, wanted: str | None) -> AccountKey:
 
 
 def _is_there(store: TokenStore, account: AccountKey) -> bool:
-    from tiktok_oauth_session.plain_errors import StoreError
+    from tiktok_oauth_session._plain_errors import StoreError
 
     try:
         return store.load(account) is not None

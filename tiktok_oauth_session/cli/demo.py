@@ -9,11 +9,11 @@ import time
 import webbrowser
 from collections.abc import Mapping
 
+from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
+from tiktok_oauth_session._oauth.responses import unwrap
 from tiktok_oauth_session.cli.loopback import CallbackServer
 from tiktok_oauth_session.errors import ReauthorizationRequired, TokenError
 from tiktok_oauth_session.platforms import LOGIN_KIT, LOGIN_KIT_V1, Platform
-from tiktok_oauth_session.redaction import SECRET_PARAMETERS
-from tiktok_oauth_session.replies import unwrap
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores.file import FileStore
 from tiktok_oauth_session.testing import FakeTikTok, RequestRecord

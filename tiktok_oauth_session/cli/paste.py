@@ -37,7 +37,10 @@ def ask_for_callback(state: str) -> str:
 
 def complaint_about(pasted: str, state: str) -> str:
     """Return what is wrong with a pasted address; an empty string if it answers the login."""
-    from tiktok_oauth_session.callback import matching_state, parse_authorization_response
+    from tiktok_oauth_session._oauth.authorization_response import (
+        matching_state,
+        parse_authorization_response,
+    )
     from tiktok_oauth_session.cli.doctor import explain
     from tiktok_oauth_session.errors import StateMismatch
 

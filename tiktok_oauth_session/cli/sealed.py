@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
-from tiktok_oauth_session.plain_errors import StoreError
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore

@@ -28,8 +28,8 @@ import weakref
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 
-from tiktok_oauth_session.forks import after_fork_in_child
-from tiktok_oauth_session.plain_errors import StoreConflict, StoreError
+from tiktok_oauth_session._plain_errors import StoreConflict, StoreError
+from tiktok_oauth_session._process import after_fork_in_child
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from tiktok_oauth_session.plain_errors import StoreError
+from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.stores import (
     LOCK_TIMEOUT_S,
     KeyLocks,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from tiktok_oauth_session.plain_errors import StoreError
+from tiktok_oauth_session._plain_errors import StoreError
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,396 @@
+"""The refresh transaction, step by step: what is done in which order, and what each step is for."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+
+import pytest
+
+from tiktok_oauth_session import (
+    AccountKey,
+    MemoryStore,
+    ReauthorizationRequired,
+    StoreError,
+    TikTokToken,
+    TokenError,
+    TokenNotSaved,
+)
+from tiktok_oauth_session._connection.process_memory import flights
+from tiktok_oauth_session.stores import StoreConflict, check_replacing
+from tiktok_oauth_session.tokens import REFRESH_STARTED_AT
+
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
+PATIENCE_S = 20
+
+
+class Witness(MemoryStore):
+    """A store that writes down what is asked of it."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def load(self, key):
+        self.steps.append("load")
+        return super().load(key)
+
+    def save(self, key, token, *, replacing=None):
+        kind = "mark" if REFRESH_STARTED_AT in token else "save"
+        self.steps.append(f"{kind} {token.refresh_token} replacing {replacing}")
+        # Past its own lock, which is none of the steps.
+        with MemoryStore.lock(self, key):
+            super().save(key, token, replacing=replacing)
+
+    @contextlib.contextmanager
+    def lock(self, key):
+        nested = "lock" in self.steps and "unlock" not in self.steps
+        if not nested:
+            self.steps.append("lock")
+        with super().lock(key):
+            yield
+        if not nested:
+            self.steps.append("unlock")
+
+
+class Unlocked(MemoryStore):
+    """A store whose saves need no lock, as those of databases."""
+
+    def save(self, key, token, *, replacing=None):
+        check_replacing(key, self.load(key), replacing)
+        self._tokens[key] = TikTokToken(token)
+
+
+@pytest.fixture
+def steps(fake):
+    """What happened, in order."""
+    taken = []
+    fake.before("refresh", lambda record: taken.append(f"send {record.form['refresh_token']}"))
+    fake.after("refresh", lambda record: taken.append("commit"))
+    fake.before("user_info", lambda record: taken.append("call"))
+    return taken
+
+
+@pytest.fixture
+def old(issue, clock):
+    """A token."""
+    return issue()
+
+
+@pytest.fixture
+def key(fake, old):
+    """Whose it is."""
+    return AccountKey(fake.client_key, old.open_id)
+
+
+def make_due(session, clock, left):
+    """Let the session see its token, and time pass until it has so many seconds left."""
+    assert session.token
+    clock.advance(session.token["expires_in"] - left)
+
+
+@pytest.mark.parametrize("left", [30, 0], ids=["mandatory", "expired"])
+def test_refresh__order_of_steps(make_session, old, key, clock, steps, left):
+    """Lock, re-read, mark, request, save in the spent one's place, tell the updater, unlock; then use it."""
+    store = Witness(steps)
+    MemoryStore.save(store, key, old)
+    session = make_session(
+        store=store,
+        open_id=key.open_id,
+        token_updater=lambda token: steps.append(f"tell {token['refresh_token']}"),
+    )
+    make_due(session, clock, left)
+    steps.clear()
+    session.get(USER_INFO)
+    spent, new = old.refresh_token, session.token.refresh_token
+
+    assert [
+        "lock",
+        "load",
+        f"mark {spent} replacing {spent}",
+        f"send {spent}",
+        "commit",
+        f"save {new} replacing {spent}",
+        f"tell {new}",
+        "unlock",
+        "call",
+    ] == steps
+
+
+@pytest.mark.parametrize("left", [300, 30, 0], ids=["advisory", "mandatory", "expired"])
+def test_refresh__somebody_else_has_done_it(fake, make_session, issue, old, key, clock, left):
+    """Whoever finds a newer token in the store uses it, and sends nothing but the call."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, left)
+    newer = issue()
+    store.save(key, newer)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert newer == session.token
+    assert ["user_info"] == [record.endpoint for record in fake.requests]
+
+
+def test_refresh__somebody_else_at_the_mark(fake, make_session, issue, old, key, clock):
+    """A lease that lapsed before the mark: the newer token is used, the older one not spent."""
+    newer = []
+
+    class Overtaken(MemoryStore):
+        def save(self, key, token, *, replacing=None):
+            if replacing:
+                super().save(key, newer[0])
+            super().save(key, token, replacing=replacing)
+
+    store = Overtaken()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    newer.append(issue())
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert newer[0] == session.token == store.load(key)
+    assert [] == fake.requests_to("refresh")
+
+
+def test_refresh__logged_out_at_the_mark(fake, make_session, old, key, clock):
+    """An account that is deleted between the look and the mark is not refreshed, nor brought back."""
+
+    class Deleting(MemoryStore):
+        def save(self, key, token, *, replacing=None):
+            if replacing:
+                self.delete(key)
+            super().save(key, token, replacing=replacing)
+
+    store = Deleting()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+
+    with pytest.raises(ReauthorizationRequired):
+        session.get(USER_INFO)
+
+    assert [] == fake.requests
+    assert store.load(key) is None
+
+
+def test_refresh__reply_without_a_token(fake, make_session, old, key, clock):
+    """A reply of HTTP 200 that holds no token leaves open what came of the refresh: it stays marked."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    fake.fail("refresh", "body", body=b'{"scope": "user.info.basic"}', status=200)
+
+    with pytest.raises(TokenError) as caught:
+        session.get(USER_INFO)
+
+    assert "missing_token" == caught.value.error
+    assert clock.now == store.load(key)[REFRESH_STARTED_AT]
+    assert old == session.token
+
+
+def test_refresh__nothing_is_remembered_as_unsaved(make_session, old, key, clock, monkeypatch):
+    """A token that is safe is held nowhere else: neither after a save nor after one that was made good."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    before = set(flights._unsaved)
+    session.get(USER_INFO)
+    saved_at_once = set(flights._unsaved) - before
+    save = store.save
+
+    def failing(key, token, *, replacing=None):
+        if token.refresh_token != replacing:
+            raise StoreError("The store is down.")
+        save(key, token, replacing=replacing)
+
+    make_due(session, clock, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save", failing)
+        with pytest.raises(TokenNotSaved):
+            session.get(USER_INFO)
+    not_saved = set(flights._unsaved) - before
+    session.get(USER_INFO)
+
+    assert (0, 2, 0) == (len(saved_at_once), len(not_saved), len(set(flights._unsaved) - before))
+
+
+def test_refresh__storeless_connections_are_found_by_every_token(fake, make_session, old, clock):
+    """Without a store, sessions that still hold the first token get the third: it is known by all of them."""
+    first, late = make_session(token=old), make_session(token=old)
+    for _ in range(2):
+        make_due(first, clock, 0)
+        first.get(USER_INFO)
+    middle = make_session(token=old)
+
+    assert [200, 200] == [session.get(USER_INFO).status_code for session in (late, middle)]
+    assert first.token == late.token == middle.token
+    assert len(fake.requests_to("refresh")) == 2
+
+
+def test_login__during_a_refresh(fake, make_session, old, key, clock, log_in):
+    """The token of a login that comes in the middle of a refresh is the one that stays, and is used."""
+    store = Unlocked()
+    session, visitor = (make_session(token=old, store=store) for _ in range(2))
+    make_due(session, clock, 0)
+    fake.after("refresh", lambda record: log_in(visitor))
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert visitor.token == store.load(key) == session.token
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_login__does_not_wait_for_a_lock(make_session, old, key, log_in):
+    """Where a lock is a lease, that of a machine which died holds up refreshes, and no user who logs in."""
+    store = Unlocked()
+    visitor = make_session(store=store)
+    with store.lock(key), concurrent.futures.ThreadPoolExecutor(1) as another:
+        token = another.submit(log_in, visitor).result(PATIENCE_S)
+
+    assert token == store.load(key)
+
+
+class Down(MemoryStore):
+    """A store that takes no new token, or does not load, until it is mended."""
+
+    broken = ""
+
+    def load(self, key):
+        if self.broken == "load":
+            raise StoreError("The store is down.")
+        return super().load(key)
+
+    def save(self, key, token, *, replacing=None):
+        if self.broken == "save" and token.refresh_token != replacing:
+            raise StoreError("The store is down.")
+        super().save(key, token, replacing=replacing)
+
+
+@pytest.mark.parametrize("how", ["refresh_token", "refresh_ahead"])
+def test_unsaved__saved_by_the_next_call(fake, make_session, old, key, clock, how):
+    """A new token that was not saved is saved by the next call, although the old one works for hours."""
+    store = Down()
+    session = make_session(token=old, store=store)
+    other = make_session(store=store, open_id=key.open_id)
+    assert other.token
+    store.broken = "save"
+    with pytest.raises(TokenNotSaved) as caught:
+        session.refresh_token() if how == "refresh_token" else session.refresh_ahead(lambda token: True)
+    with pytest.raises(TokenNotSaved):
+        other.get(USER_INFO)
+    store.broken = ""
+
+    assert 200 == other.get(USER_INFO).status_code
+    assert caught.value.token == store.load(key) == other.token
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_unsaved__forgotten_after_a_logout(make_session, old, key):
+    """Nothing of a token that was not saved is held once its account is gone."""
+    before, store = set(flights._unsaved), Down()
+    session = make_session(token=old, store=store)
+    store.broken = "save"
+    with pytest.raises(TokenNotSaved):
+        session.refresh_token()
+    store.delete(key)
+    with pytest.raises(ReauthorizationRequired):
+        session.refresh_token()
+
+    assert before == set(flights._unsaved)
+    assert store.load(key) is None
+
+
+def test_updater__interrupted_beside_a_store(make_session, old, key, clock):
+    """An updater in whose middle Ctrl-C falls is told again."""
+    told, interruptions = [], [KeyboardInterrupt()]
+
+    def updater(token):
+        if interruptions:
+            raise interruptions.pop()
+        told.append(token)
+
+    store = MemoryStore()
+    session = make_session(token=old, store=store, token_updater=updater)
+    make_due(session, clock, 0)
+    with pytest.raises(KeyboardInterrupt):
+        session.get(USER_INFO)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert [store.load(key)] == told
+
+
+@pytest.mark.parametrize("with_store", [True, False])
+def test_updater__that_uses_the_session(fake, make_session, old, clock, with_store):
+    """An updater may call the API with the session whose token has just changed."""
+    answers = []
+
+    def updater(token):
+        answers.append(session.get(USER_INFO).status_code)
+
+    store = MemoryStore() if with_store else None
+    session = make_session(token=old, store=store, token_updater=updater)
+    make_due(session, clock, 0)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert [200] == answers
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_refresh__fails_before_anything_is_sent(fake, make_session, old, key):
+    """A hook of the user's that fails while the request is made leaves no doubt about the refresh token."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+
+    def broken(url, headers, body):
+        raise LookupError("a mistake")
+
+    session.register_compliance_hook("refresh_token_request", broken)
+    with pytest.raises(LookupError):
+        session.refresh_token()
+
+    assert [] == fake.requests
+    assert old == store.load(key)
+    assert 200 == make_session(store=store, open_id=key.open_id).get(USER_INFO).status_code
+
+
+def test_refusal__is_remembered_though_the_store_fails(fake, make_session, old, key, clock):
+    """A refused refresh token is not sent again, even if the store fails right after the refusal."""
+    store = Down()
+    session = make_session(token=old, store=store)
+    make_due(session, clock, 0)
+    fake.remove_connection(key.open_id)
+    fake.after("refresh", lambda record: setattr(store, "broken", "load"))
+    with pytest.raises(StoreError):
+        session.get(USER_INFO)
+    store.broken = ""
+    for _ in range(3):
+        with pytest.raises(ReauthorizationRequired):
+            session.get(USER_INFO)
+
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_failure__of_a_stores_own_kind(make_session, old, clock):
+    """A store may raise errors of its own class, whatever its constructor takes."""
+
+    class Unreachable(StoreError):
+        def __init__(self, host, port):
+            super().__init__(f"{host}:{port} cannot be reached.")
+
+    class Remote(MemoryStore):
+        def save(self, key, token, *, replacing=None):
+            if replacing:
+                raise Unreachable("db.example", 5432)
+            super().save(key, token)
+
+    session = make_session(token=old, store=Remote())
+    make_due(session, clock, 0)
+    with pytest.raises(StoreError, match=r"db\.example"):
+        session.get(USER_INFO)
+
+
+def test_conflict__is_an_error_of_the_store(old, key):
+    """A compare-and-swap that finds something else says so by an error that everybody catches."""
+    store = MemoryStore()
+    store.save(key, old)
+
+    with pytest.raises(StoreConflict) as caught:
+        store.save(key, old, replacing="rft.another")
+    assert isinstance(caught.value, StoreError)

@@ -10,7 +10,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+#: Where the modules are that such scripts share.
+SHARED = Path(__file__).parent
 #: Seconds to wait for what takes milliseconds.
 PATIENCE_S = 20.0
 
@@ -30,11 +33,13 @@ class ChildProcess:
     """A Python process that runs a test file as a script, and whatever processes that one starts."""
 
     def __init__(self, script, *arguments):
+        paths = [str(SHARED), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", script, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         self._heard = b""
         self.pid = self._process.pid

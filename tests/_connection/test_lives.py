@@ -33,10 +33,10 @@ from tiktok_oauth_session import (
     TikTokOAuth2Session,
     TikTokOAuthError,
     TikTokToken,
-    flights,
-    homes,
-    refresh,
 )
+from tiktok_oauth_session._connection import process_memory as flights
+from tiktok_oauth_session._connection import token_source as homes
+from tiktok_oauth_session._connection import transaction as refresh
 from tiktok_oauth_session._connection.outcomes import REPLAY_PAUSE_CAP_S, REPLAY_PAUSE_S
 from tiktok_oauth_session._connection.process_memory import Flights
 from tiktok_oauth_session.testing import FakeTikTok, RequestRecord

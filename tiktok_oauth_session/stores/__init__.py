@@ -21,15 +21,20 @@ Writing a store of one's own: subclass `TokenStore`, keep its promises, and run
 from __future__ import annotations
 
 import abc
+import collections
 import contextlib
+import functools
 import logging
+import os
 import threading
 import weakref
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
 
 from tiktok_oauth_session._plain_errors import StoreConflict, StoreError
-from tiktok_oauth_session._process import after_fork_in_child
+from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
@@ -46,6 +51,23 @@ class TokenStore(abc.ABC):
     Every method raises `StoreError` when the store cannot do what it promises; none of them ever
     pretends. Keys are any text: nothing in a ``client_key`` or an ``open_id`` is special.
     """
+
+    #: Whether every thread may use it. Sessions refresh in a thread of its own, unless a store says no.
+    any_thread: bool = True
+    #: Whether having an account's lock proves that every earlier holder has let go of it or is dead (the
+    #: operating system's locks), and not only that the holder's time is over (a lease).
+    lock_is_certain: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let locks, of every store, be recorded for `is_locked_here`."""
+        super().__init_subclass__(**options)
+        for name in ("lock", "try_lock"):
+            if name in cls.__dict__:
+                setattr(cls, name, _recorded(cls.__dict__[name]))
+
+    def is_locked_here(self, key: AccountKey) -> bool:
+        """Tell whether the calling thread holds the account's lock."""
+        return _holdings()[self.identity, AccountKey(*key)] > 0
 
     @property
     def identity(self) -> Hashable:
@@ -78,10 +100,12 @@ class TokenStore(abc.ABC):
             token: The token.
             replacing: Save only if the stored token has this refresh token (compare-and-swap). So a
                 caller that lost its lock cannot overwrite a newer token, and no refresh brings back an
-                account that was deleted meanwhile.
+                account that was deleted meanwhile. A token that has this very refresh token itself only
+                brings notes about it: where a lock is a lease, that needs the lease, and renews it.
 
         Raises:
-            StoreConflict: Another refresh token is stored, or none; nothing was written.
+            StoreConflict: Another refresh token is stored, or none, or the lease is lost; nothing was
+                written.
             StoreError: The token could not be written; what was stored before still is.
         """
 
@@ -153,6 +177,51 @@ class TokenStore(abc.ABC):
             yield True
 
 
+class _Recorded:
+    """A lock of an account that is written down while it is held."""
+
+    def __init__(self, lock: AbstractContextManager[Any], held: tuple[Hashable, AccountKey]) -> None:
+        self._lock, self._held = lock, held
+        self._is_held = False
+
+    def __enter__(self) -> Any:
+        had = self._lock.__enter__()
+        # `try_lock` tells whether; `lock` says nothing, and could be had.
+        self._is_held = had is not False
+        _holdings()[self._held] += self._is_held
+        return had
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        _holdings()[self._held] -= self._is_held
+        if not _holdings()[self._held]:
+            del _holdings()[self._held]
+        return self._lock.__exit__(kind, error, traceback)
+
+
+def _recorded(
+    lock: Callable[[TokenStore, AccountKey], AbstractContextManager[Any]],
+) -> Callable[[TokenStore, AccountKey], AbstractContextManager[Any]]:
+    @functools.wraps(lock)
+    def recorded(store: TokenStore, key: AccountKey) -> AbstractContextManager[Any]:
+        return _Recorded(lock(store, key), (store.identity, AccountKey(*key)))
+
+    return recorded
+
+
+_in_thread = threading.local()
+
+
+def _holdings() -> collections.Counter[tuple[Hashable, AccountKey]]:
+    """Return how often the calling thread holds which lock. A forked child holds none of its parent's."""
+    pid = os.getpid()
+    if getattr(_in_thread, "pid", None) != pid:
+        _in_thread.pid, _in_thread.holdings = pid, collections.Counter()
+    holdings: collections.Counter[tuple[Hashable, AccountKey]] = _in_thread.holdings
+    return holdings
+
+
 def due(tokens: Iterator[tuple[AccountKey, TikTokToken]], before: float) -> list[AccountKey]:
     """Sort out the accounts that expire before a time, soonest first, for stores without an index."""
     expiries = ((_expiry(token), key) for key, token in tokens)
@@ -185,18 +254,19 @@ class KeyLocks:
     """
 
     def __init__(self) -> None:
-        self._locks: weakref.WeakValueDictionary[AccountKey, KeyLock] = weakref.WeakValueDictionary()
-        self._guard = threading.Lock()
-        after_fork_in_child(self, KeyLocks._forget)
-
-    def _forget(self) -> None:
-        self._locks = weakref.WeakValueDictionary()
-        self._guard = threading.Lock()
+        self._state = PerProcess(_Locks)
 
     def of(self, key: AccountKey) -> KeyLock:
         """Return the lock of an account, the same one to everybody."""
-        with self._guard:
-            return self._locks.setdefault(key, KeyLock())
+        locks = self._state.value
+        with locks.guard:
+            return locks.by_key.setdefault(key, KeyLock())
+
+
+class _Locks:
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.by_key: weakref.WeakValueDictionary[AccountKey, KeyLock] = weakref.WeakValueDictionary()
 
 
 class KeyLock:
@@ -239,6 +309,8 @@ def required(held: AbstractContextManager[bool], key: AccountKey) -> Iterator[No
 
 class MemoryStore(TokenStore):
     """Keeps tokens in this process, for all its threads. They end with it."""
+
+    lock_is_certain = True
 
     def __init__(self) -> None:
         self._tokens: dict[AccountKey, TikTokToken] = {}

@@ -163,11 +163,15 @@ class TokenStore(abc.ABC):
             return float("inf")
         return float(token.get("refresh_expires_at", "inf"))
 
-    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
-        """Take the account's lock if it is free; tell whether it was.
+    def try_lock(self, key: AccountKey, *, timeout: float = 0.0) -> AbstractContextManager[bool]:
+        """Take the account's lock if it is free, or soon is; tell whether it could be had.
 
         This default cannot tell and waits. Stores that can tell override it, so that nobody waits
         for a refresh that is merely advisable.
+
+        Args:
+            key: Whose lock.
+            timeout: Seconds to wait for it; 0 does not.
         """
         return self._lock_told(key)
 
@@ -200,12 +204,10 @@ class _Recorded:
         return self._lock.__exit__(kind, error, traceback)
 
 
-def _recorded(
-    lock: Callable[[TokenStore, AccountKey], AbstractContextManager[Any]],
-) -> Callable[[TokenStore, AccountKey], AbstractContextManager[Any]]:
+def _recorded(lock: Callable[..., AbstractContextManager[Any]]) -> Callable[..., AbstractContextManager[Any]]:
     @functools.wraps(lock)
-    def recorded(store: TokenStore, key: AccountKey) -> AbstractContextManager[Any]:
-        return _Recorded(lock(store, key), (store.identity, AccountKey(*key)))
+    def recorded(store: TokenStore, key: AccountKey, **options: Any) -> AbstractContextManager[Any]:
+        return _Recorded(lock(store, key, **options), (store.identity, AccountKey(*key)))
 
     return recorded
 
@@ -336,9 +338,9 @@ class MemoryStore(TokenStore):
         """Exclude the process's other threads."""
         return required(self._locks.of(AccountKey(*key)).held(), AccountKey(*key))
 
-    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
+    def try_lock(self, key: AccountKey, *, timeout: float = 0.0) -> AbstractContextManager[bool]:
         """Exclude the process's other threads, unless one of them is in already."""
-        return self._locks.of(AccountKey(*key)).held(timeout=0)
+        return self._locks.of(AccountKey(*key)).held(timeout=timeout)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts."""

@@ -65,6 +65,7 @@ class EncryptedStore(TokenStore):
         self._store = store
         self._first, self._all = fernets[0], MultiFernet(fernets)
         self._accept_plain = accept_plain
+        self.any_thread, self.lock_is_certain = store.any_thread, store.lock_is_certain
 
     def __repr__(self) -> str:
         """Show where, and no key."""
@@ -120,9 +121,9 @@ class EncryptedStore(TokenStore):
         """Exclude everybody whom the inner store's lock excludes."""
         return self._store.lock(key)
 
-    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
+    def try_lock(self, key: AccountKey, *, timeout: float = 0.0) -> AbstractContextManager[bool]:
         """Exclude them, unless somebody is in already."""
-        return self._store.try_lock(key)
+        return self._store.try_lock(key, timeout=timeout)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts, those that no key fits included."""

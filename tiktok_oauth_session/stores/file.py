@@ -148,9 +148,9 @@ class FileStore(TokenStore):
         """
         return required(self._held(AccountKey(*key), LOCK_TIMEOUT_S), AccountKey(*key))
 
-    def try_lock(self, key: AccountKey) -> AbstractContextManager[bool]:
+    def try_lock(self, key: AccountKey, *, timeout: float = 0.0) -> AbstractContextManager[bool]:
         """Exclude all others, unless somebody is in already."""
-        return self._held(AccountKey(*key), 0)
+        return self._held(AccountKey(*key), timeout)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts. A damaged file is passed over with a warning.

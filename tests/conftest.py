@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
@@ -13,6 +14,17 @@ pytest_plugins = ["exchanges", "redis_server", "servers"]
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")
+
+
+class NetworkLike(HTTPAdapter):
+    """Reaches a fake without a socket, and is taken for requests' own way to a network."""
+
+    def __init__(self, adapter):
+        super().__init__()
+        self._adapter = adapter
+
+    def send(self, request, **options):
+        return self._adapter.send(request, **options)
 
 
 class Clock:
@@ -40,8 +52,14 @@ def clock(monkeypatch):
 def pauses(monkeypatch):
     """The seconds that somebody wanted to sleep; nobody does."""
     asked = []
-    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", asked.append)
+    monkeypatch.setattr("time.sleep", asked.append)
     return asked
+
+
+@pytest.fixture(autouse=True)
+def impatient_callers(monkeypatch):
+    """Let nobody wait for a store that was broken on purpose."""
+    monkeypatch.setattr("tiktok_oauth_session._connection.single_flight.SAVE_PATIENCE_S", 0.0)
 
 
 @pytest.fixture
@@ -55,7 +73,7 @@ def make_session(fake):
     """Makes sessions that reach the fake at every URL."""
     made = []
 
-    def make(**options):
+    def make(*, as_if_network=False, **options):
         options = {
             "client_secret": fake.client_secret,
             "redirect_uri": CALLBACK,
@@ -64,8 +82,9 @@ def make_session(fake):
             **options,
         }
         session = TikTokOAuth2Session(fake.client_key, **options)
-        session.mount("https://", fake.adapter())
-        session.mount("http://", fake.adapter())
+        adapter = NetworkLike(fake.adapter()) if as_if_network else fake.adapter()
+        session.mount("https://", adapter)
+        session.mount("http://", adapter)
         made.append(session)
         return session
 

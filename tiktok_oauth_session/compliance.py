@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,13 +18,14 @@ from oauthlib.common import add_params_to_uri
 from oauthlib.oauth2 import Client, TokenExpiredError, WebApplicationClient
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
+from tiktok_oauth_session._http.oauth_request import TOKEN_HEADERS
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
 from tiktok_oauth_session._oauth.authorization_response import (
     authorization_code,
     matching_state,
     parse_authorization_response,
 )
-from tiktok_oauth_session._oauth.responses import flatten, json_object, token_fields
+from tiktok_oauth_session._oauth.responses import read_reply, token_fields
 from tiktok_oauth_session.errors import (
     RevocationError,
 )
@@ -33,14 +33,9 @@ from tiktok_oauth_session.platforms import LOGIN_KIT, Parameters, Platform
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 
 if TYPE_CHECKING:
-    import requests
     from requests_oauthlib import OAuth2Session
 
 _Session = TypeVar("_Session", bound="OAuth2Session")
-
-FORM = "application/x-www-form-urlencoded"
-#: Source: https://developers.tiktok.com/doc/oauth-user-access-token-management (its samples).
-TOKEN_HEADERS = {"Accept": "application/json", "Content-Type": FORM, "Cache-Control": "no-cache"}
 
 
 class TikTokClient(WebApplicationClient):
@@ -307,17 +302,6 @@ def _headers_for(platform: Platform, headers: Mapping[str, str]) -> dict[str, st
     if platform.parameter_placement == "form":
         return dict(headers)
     return {name: value for name, value in headers.items() if name.lower() != "content-type"}
-
-
-def read_reply(response: requests.Response, *, platform: Platform) -> requests.Response:
-    """Make a wrapped token reply flat (an ``access_token_response`` and ``refresh_token_response`` hook)."""
-    body = json_object(response)
-    if body is not None:
-        flat = flatten(platform, body)
-        if flat != body:
-            response._content = json.dumps(flat).encode()  # noqa: SLF001 - requests offers no other way
-            response.encoding = "utf-8"
-    return response
 
 
 def tiktok_compliance_fix(

@@ -14,18 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback
-from tiktok_oauth_session._http.oauth_request import HARMLESS, NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import NoReply, Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
 from tiktok_oauth_session._oauth.authorization_response import authorization_code, matching_state
 from tiktok_oauth_session._oauth.grants import exchange_code
 from tiktok_oauth_session._oauth.pending_logins import Consent
-from tiktok_oauth_session._oauth.responses import checked
-from tiktok_oauth_session.compliance import read_reply
+from tiktok_oauth_session._oauth.responses import checked, read_reply
 from tiktok_oauth_session.errors import AuthorizationError, new_error
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 
 if TYPE_CHECKING:
-    from tiktok_oauth_session._oauth.authorization import AuthorizingMixin
+    from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
     from tiktok_oauth_session.platforms import Parameters
 
 #: How far a QR code has got. ``utilised``: its authorization code was handed out before.
@@ -71,7 +70,7 @@ class QRLogin:
 
     def __init__(
         self,
-        session: AuthorizingMixin,
+        session: AuthorizationMixin,
         scope: str | Iterable[str] | None = None,
         state: str | None = None,
     ) -> None:
@@ -184,7 +183,7 @@ class QRLogin:
         )
         place = {"form": "data", "query": "params", "json": "json"}[session.platform.parameter_placement]
         transport = Transport(timeout=session.token_timeout)
-        response = post(session, "POST", url, headers, {place: fields}, transport, HARMLESS)
+        response = post(session, "POST", url, headers, {place: fields}, transport, may_replay=True)
         flat = read_reply(response, platform=session.platform)
         return checked(flat, AuthorizationError, what, sent=secrets_in(fields))
 
@@ -240,7 +239,7 @@ class QRLogin:
             headers=None,
             parameters={"body": "", "redirect_uri": own or self._redirect_uri or ""},
         )
-        return session._keep(token)  # noqa: SLF001 - the other half of the same session
+        return session._keep_login(token)  # noqa: SLF001 - the other half of the same session
 
 
 def _callback_of(reply: dict[str, Any]) -> tuple[dict[str, str], str | None]:

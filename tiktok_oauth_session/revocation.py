@@ -7,10 +7,10 @@ from typing import Any
 
 import requests
 
-from tiktok_oauth_session._http.oauth_request import REVOCATION, TOKEN_TIMEOUT_S, NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, NoReply, Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
-from tiktok_oauth_session._oauth.responses import checked
-from tiktok_oauth_session.compliance import TikTokClient, read_reply
+from tiktok_oauth_session._oauth.responses import checked, read_reply
+from tiktok_oauth_session.compliance import TikTokClient
 from tiktok_oauth_session.errors import RevocationError
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 
@@ -42,7 +42,7 @@ def revoke(
     if place != "data":
         del headers["Content-Type"]
     try:
-        response = post(session, "POST", url, headers, {place: parameters}, transport, REVOCATION)
+        response = post(session, "POST", url, headers, {place: parameters}, transport)
     except NoReply as error:
         what = "Nobody knows whether the token was revoked" if error.sent else "The token was not revoked"
         raise RevocationError(f"{what}: {error}", error=error.error) from error

@@ -1,47 +1,124 @@
-"""The session: authorise, fetch, request, refresh, revoke."""
+"""The session: the face that `requests` sees."""
 
 from __future__ import annotations
 
 import copy
-import functools
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import requests
+from oauthlib.oauth2 import WebApplicationClient
+from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.exceptions import InvalidSchema
 from requests_oauthlib import OAuth2Session
 
-from tiktok_oauth_session._connection.process_memory import is_unsaved
-from tiktok_oauth_session._connection.token_source import home_of
-from tiktok_oauth_session._connection.transaction import RefreshEngine
-from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure
-from tiktok_oauth_session._http.oauth_request import Retry, Transport
+from tiktok_oauth_session._connection.connection import Connection
+from tiktok_oauth_session._connection.process_memory import Updater, pending
+from tiktok_oauth_session._connection.session_token import SessionTokenMixin
+from tiktok_oauth_session._connection.token_source import ProcessSource, StoreSource, TokenSource
+from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure, verdict_on
+from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
-from tiktok_oauth_session._oauth.authorization import AuthorizingMixin
-from tiktok_oauth_session._oauth.grants import basic_credentials, refresh
+from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
+from tiktok_oauth_session._oauth.grants import RefreshGrant, basic_credentials, client_credentials
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
-from tiktok_oauth_session.compliance import add_token_to_json
-from tiktok_oauth_session.errors import (
-    ReauthorizationRequired,
-    RevocationError,
-    TokenError,
-    TokenExpired,
-)
+from tiktok_oauth_session._process import PerProcess
+from tiktok_oauth_session.compliance import TikTokClient, add_token_to_json, tiktok_compliance_fix
+from tiktok_oauth_session.errors import ReauthorizationRequired, RevocationError, TokenError, TokenExpired
+from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.revocation import revoke
-from tiktok_oauth_session.tokens import Freshness, TikTokToken
+from tiktok_oauth_session.stores import TokenStore
+from tiktok_oauth_session.tokens import Freshness, TikTokToken, split_scopes
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session.qr import QRLogin
 
 log = logging.getLogger(__name__)
 
+_leaving_parents_connections = PerProcess(threading.Lock)
 
-class TikTokOAuth2Mixin(AuthorizingMixin):
+
+class _InOrder(dict[Callable[..., Any], None]):
+    """Compliance hooks in the order they were registered; requests-oauthlib's set has none."""
+
+    __slots__ = ()
+
+    def add(self, hook: Callable[..., Any]) -> None:
+        self[hook] = None
+
+
+class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     """What makes an `OAuth2Session`, of whatever framework, speak TikTok and stay logged in.
 
     See `TikTokOAuth2Session` for what it does.
     """
 
+    _client_token: str | None = None
+    _client_token_guard: PerProcess[threading.Lock] | None = None
     _told_where_it_went = False
     _told_bare: frozenset[str] = frozenset()
+
+    def __init__(
+        self,
+        client_key: str | None = None,
+        *,
+        client_id: str | None = None,
+        client: Any = None,
+        client_secret: str | None = None,
+        scope: str | Iterable[str] | None = None,
+        redirect_uri: str | None = None,
+        token: Mapping[str, Any] | None = None,
+        token_updater: Updater | None = None,
+        store: TokenStore | None = None,
+        open_id: str | None = None,
+        platform: Platform = LOGIN_KIT,
+        pkce: str | None = None,
+        api_hosts: Iterable[str] = (),
+        token_timeout: float | tuple[float, float] = TOKEN_TIMEOUT_S,
+        **parent_kwargs: Any,
+    ) -> None:
+        if pkce not in (None, "S256"):
+            raise ValueError(f'pkce={pkce!r}: TikTok knows "S256" only (None: where TikTok requires it).')
+        if client_key and client_id and client_key != client_id:
+            raise ValueError("client_key and client_id are two names of one thing; they differ.")
+        self.platform = platform
+        self.client_secret = client_secret
+        self.store = store
+        self.api_hosts = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
+        self.token_timeout = token_timeout
+        self._open_id, self._open_id_is_given = open_id, open_id is not None
+        self._pid = os.getpid()
+        key: Any = client_key or client_id  # None will do, whatever oauthlib's stubs say
+        super().__init__(
+            client_id=key,
+            client=client or WebApplicationClient(key),
+            scope=scope,
+            redirect_uri=redirect_uri,
+            token_updater=token_updater,
+            pkce=pkce,
+            **parent_kwargs,
+        )
+        if not split_scopes(self.scope) and platform.default_scope:
+            self._scope = list(platform.default_scope)
+        self.compliance_hook = {kind: _InOrder() for kind in self.compliance_hook}
+        tiktok_compliance_fix(self, platform=platform)
+        if token:
+            self._begin_with(TikTokToken(token))
+
+    def __getstate__(self) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(
+            f"A {type(self).__name__} cannot be copied or pickled: two copies of one refresh token log the "
+            "user out. Make another session with the same store= and open_id= instead."
+        )
 
     # --- calling the API ---------------------------------------------------------------------------
 
@@ -63,7 +140,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
 
         1. A URL that is neither https nor on this machine is refused.
         2. Unless the URL is on one of the API's hosts, the request is sent without the token.
-        3. A token that is about to expire is refreshed first; see `RefreshEngine.fresh`.
+        3. A token that is about to expire is refreshed first; see `fresh_token`.
         4. ``protected_request`` hooks run, the token is added, the request is sent.
         5. If TikTok says that the access token is invalid, it is refreshed once, and the request is
            sent once more if its body can be.
@@ -86,21 +163,27 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             TokenError: The token could not be refreshed and no longer works.
             TokenNotSaved: It was refreshed and could not be saved.
         """
-        require_secure(url)
-        plain = functools.partial(requests.Session.request, self)
-        if withhold_token or not self._may_see_token(url):
-            return plain(method, url, data=data, headers=headers, files=files, **kwargs)
-        secret = client_secret or self.client_secret
-        token = self._usable_token(secret)
+        platform = self.platform
+        may_travel, may_see_token = verdict_on(url, (*platform.api_hosts, *self.api_hosts))
+        if not may_travel:
+            require_secure(url)
+        token: Any = None
+        if not withhold_token and (may_see_token or self._goes_bare(url)):
+            token = self.token
+            # Most calls end here: the token is there, and fresh for longer than any window.
+            if type(token) is not TikTokToken or pending or not token.is_good_for_long():
+                token = self._usable_token(client_secret or self.client_secret)
         if not token:
-            return plain(method, url, data=data, headers=headers, files=files, **kwargs)
-        rewind = rewinder(data, files)
-        send = functools.partial(self._send_with, method, url, data, headers, files, kwargs)
-        response = send(token)
-        if says_token_is_dead(self.platform, response) and self._carried(token, response):
-            newer = self._renewed(token, secret)
-            if rewind():
-                response = send(newer)
+            return requests.Session.request(
+                self, method, url, data=data, headers=headers, files=files, **kwargs
+            )
+        rewind = None if data is None and not files else rewinder(data, files)
+        response = self._send_with(method, url, data, headers, files, kwargs, token)
+        if says_token_is_dead(platform, response) and self._carried(token, response):
+            newer = self._renewed(token, client_secret or self.client_secret, response)
+            if rewind is None or rewind():
+                return self._send_with(method, url, data, headers, files, kwargs, newer)
+            log.info("the token was refreshed; the request is not sent again, for its body is gone")
         return response
 
     def _carried(self, token: TikTokToken, response: requests.Response) -> bool:
@@ -110,10 +193,8 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         shown = response.request.headers.get(self.platform.access_token_header)
         return shown == self.platform.access_token_prefix + (token.access_token or "")
 
-    def _may_see_token(self, url: str) -> bool:
-        hosts = (*self.platform.api_hosts, *self.api_hosts)
-        if is_one_of(url, hosts):
-            return True
+    def _goes_bare(self, url: str) -> bool:
+        """Say once that a host does not see the token."""
         host = origin_of(url).host
         if host not in self._told_bare:
             self._told_bare |= {host}
@@ -129,6 +210,23 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         if not is_one_of(prepared_request.url or "", (*self.platform.api_hosts, *self.api_hosts)):
             prepared_request.headers.pop(self.platform.access_token_header, None)
 
+    def get_adapter(self, url: str) -> BaseAdapter:
+        """Return what sends a request to a URL; in a forked child, over connections of its own."""
+        if self._pid != os.getpid():
+            self._leave_parents_connections()
+        return super().get_adapter(url)
+
+    def _leave_parents_connections(self) -> None:
+        with _leaving_parents_connections.value:
+            if self._pid == os.getpid():
+                return
+            for adapter in self.adapters.values():
+                if isinstance(adapter, HTTPAdapter):
+                    # A new pool: closing the old one would wait for a lock that a thread of the parent may hold.
+                    pooled: Any = adapter  # its stubs leave out how it is pickled
+                    pooled.__setstate__(pooled.__getstate__())
+            self._pid = os.getpid()
+
     def _send_with(
         self,
         method: str,
@@ -139,15 +237,21 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         kwargs: dict[str, Any],
         token: TikTokToken,
     ) -> requests.Response:
-        for hook in self.compliance_hook["protected_request"]:
+        hooks, platform, client = self.compliance_hook["protected_request"], self.platform, self._client
+        for hook in hooks:
             url, headers, data = hook(url, headers, data)
-        access_token = token.access_token or ""
-        body = add_token_to_json(self.platform, kwargs.get("json"), access_token)
-        if body is not None:
+        access_token = token.get("access_token") or ""
+        if type(client) is TikTokClient and platform.access_token_placement == "header" and access_token:
+            # What its `add_token` would do.
+            if hooks:
+                require_secure(url)
+            shown = platform.access_token_prefix + access_token
+            headers = {**(headers or {}), platform.access_token_header: shown}
+        elif (body := add_token_to_json(platform, kwargs.get("json"), access_token)) is not None:
             kwargs = {**kwargs, "json": body}
         else:
             # A copy of its own for each request: threads share the session's client.
-            client = copy.copy(self._client)
+            client = copy.copy(client)
             client.token = token
             client.populate_token_attributes(token)
             # Whether it is time for another token has been decided.
@@ -155,7 +259,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             url, headers, data = client.add_token(
                 url, http_method=method, body=data, headers=dict(headers or {})
             )
-        if self.platform.access_token_placement == "parameter":
+        if platform.access_token_placement == "parameter":
             # At a redirect to another host a header is taken off, but no parameter.
             kwargs = {"allow_redirects": False, **kwargs}
             silence_urllib3()
@@ -172,6 +276,20 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
 
     # --- keeping the token fresh -------------------------------------------------------------------
 
+    def fresh_token(self) -> TikTokToken:
+        """Return a token that works now, refreshed first if it is due, for handing to another client.
+
+        Raises:
+            ReauthorizationRequired: There is no token, or only a new login helps.
+            TokenError: It could not be refreshed and no longer works.
+            TokenNotSaved: It was refreshed and could not be saved.
+            StoreError: The store failed.
+        """
+        token = self._usable_token(self.client_secret)
+        if not token:
+            raise ReauthorizationRequired("There is no token. The user has to log in first.")
+        return token
+
     def _usable_token(self, secret: str | None) -> TikTokToken:
         token = self._own_token()
         if not token:
@@ -184,7 +302,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
                     "a request goes without a token: open_id= says which of the store's accounts is meant"
                 )
             return token
-        if token.freshness() is Freshness.FRESH and not is_unsaved(token):
+        if not pending and token.freshness() is Freshness.FRESH:
             return token
         if self._holds_client_token(token):
             return self._renewed_client_token(token)
@@ -192,15 +310,21 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             if token.expires_at is None or token.freshness() is not Freshness.EXPIRED:
                 return token
             self._refuse(lacking)
-        return self._adopt(token, self._engine(token, secret).fresh(token))
+        return self._adopt(token, self._connection(token, secret).fresh(token))
 
-    def _renewed(self, token: TikTokToken, secret: str | None) -> TikTokToken:
+    def _renewed(self, token: TikTokToken, secret: str | None, response: requests.Response) -> TikTokToken:
         """Return another token than the one that TikTok has just refused."""
         if self._holds_client_token(token):
             return self._renewed_client_token(token)
         if lacking := self._lacking(token, secret):
             self._refuse(lacking)
-        return self._adopt(token, self._engine(token, secret).renew(token, force=True, refused=True))
+        try:
+            new = self._connection(token, secret).renew(token, is_refused=True)
+        except TokenError as error:
+            # What was asked for was an API call, and this is what it brought.
+            error.response = error.response or response
+            raise
+        return self._adopt(token, new)
 
     def _lacking(self, token: TikTokToken, secret: str | None) -> str:
         """Return what a refresh would need and is not there, or an empty string."""
@@ -229,7 +353,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
     def _refresh_url(self) -> str | None:
         return self.auto_refresh_url or self.platform.refresh_endpoint
 
-    def _engine(
+    def _connection(
         self,
         token: TikTokToken,
         secret: str | None,
@@ -237,31 +361,49 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         *,
         url: str | None = None,
         **sent: Any,
-    ) -> RefreshEngine:
+    ) -> Connection:
+        """Return what keeps a token alive.
+
+        Args:
+            token: The token.
+            secret: The app's secret.
+            transport: How to reach TikTok; None: with `token_timeout`.
+            url: Where to refresh; None: where the platform says.
+            **sent: What else a refresh sends.
+        """
         transport = transport or Transport(
             timeout=self.token_timeout,
             auth=basic_credentials(self.platform, self.client_id, secret),
         )
+        grant = RefreshGrant(self, url or self._refresh_url() or "", secret, transport, **sent)
+        return Connection(self._source(token), grant)
 
-        def ask(spent: TikTokToken, retry: Retry) -> TikTokToken:
-            return refresh(self, url or self._refresh_url() or "", spent, secret, transport, retry, **sent)
+    def _source(self, token: TikTokToken) -> TokenSource:
+        key = self._key() or self._unnamed
+        if self.store is not None and key:
+            return StoreSource(self.store, key, self.token_updater)
+        session = None if self._reaches_a_network() else self
+        return ProcessSource(self.client_id or "", token, self.token_updater, session)
 
-        home = home_of(self.store, self.client_id or "", self.open_id, token, self.token_updater)
-        return RefreshEngine(home, ask)
+    def _reaches_a_network(self) -> bool:
+        """Tell a session from one whose TikTok is a stand-in, as in tests: nobody else is to know its tokens."""
+        try:
+            return isinstance(self.get_adapter(self._refresh_url() or ""), HTTPAdapter)
+        except InvalidSchema:
+            return False
 
-    def _adopt(self, old: TikTokToken, new: TikTokToken, *, spent: TikTokToken | None = None) -> TikTokToken:
+    def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
         """Use a token that is safely kept from now on, unless another thread has a newer one.
 
         Args:
             old: The token that the session held.
             new: The one to use.
-            spent: The one that was refreshed, if it is not `old`.
         """
-        if new is not old and self.store is not None and not self.open_id:
+        if self.store is not None and not self._open_id and new is not old:
             # Whose token it is, only this reply has told.
-            new = self._place(new, spent or old)
+            new = self._name(self.store, new)
         if new is not old and self._client.token is old:
-            self._hold(new)
+            self._use(new)
         if new.refresh_token != old.refresh_token and self.store is None and not self.token_updater:
             if not self._told_where_it_went:
                 log.warning(
@@ -315,7 +457,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
         if lacking and not (lacking == "refresh endpoint" and token_url):
             self._refuse(lacking)
         if mine.refresh_token != held.refresh_token and self.store is not None and self.open_id:
-            self._seed(mine)
+            self._begin_with(mine)
         transport = Transport(
             timeout=self.token_timeout if timeout is None else timeout,
             auth=auth,
@@ -323,8 +465,7 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             proxies=proxies,
         )
         sent: dict[str, Any] = {"headers": headers, "body": body, "extra": kwargs}
-        new = self._engine(mine, secret, transport, url=token_url, **sent).renew(mine, force=True)
-        return self._adopt(held, new, spent=mine)
+        return self._adopt(held, self._connection(mine, secret, transport, url=token_url, **sent).renew(mine))
 
     def refresh_ahead(self, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
         """Refresh before it is urgent, unless somebody who shares the store is at it or has done it.
@@ -344,8 +485,65 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             return None
         if lacking := self._lacking(mine, self.client_secret):
             self._refuse(lacking)
-        new = self._engine(mine, self.client_secret).ahead(mine, is_due)
+        new = self._connection(mine, self.client_secret).ahead(mine, is_due)
         return None if new is None else self._adopt(mine, new)
+
+    # --- other logins ------------------------------------------------------------------------------
+
+    def start_qr_login(self, scope: str | Iterable[str] | None = None, state: str | None = None) -> QRLogin:
+        """Begin a login by QR code: show the code that is returned, and wait for it.
+
+        Args:
+            scope: The scopes to ask for; None asks for the session's.
+            state: A state of one's own; a new random one, if None.
+
+        Returns:
+            The login: ``.url`` to draw, ``.poll()`` for its status, ``.wait(timeout)`` for the token.
+
+        Raises:
+            AuthorizationError: TikTok gave no QR code.
+            TokenError: No reply came.
+            ValueError: This surface has no login by QR code.
+
+        Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
+        """
+        # Here: most sessions never draw one.
+        from tiktok_oauth_session.qr import QRLogin
+
+        return QRLogin(self, scope, state)
+
+    def fetch_client_token(self) -> TikTokToken:
+        """Fetch a token for the app itself (client credentials): no user, no refresh token.
+
+        The session renews it when it expires. It is not put into the store: asking again costs nothing.
+
+        Raises:
+            TokenError: TikTok gave none.
+
+        Source: https://developers.tiktok.com/doc/client-access-token-management
+        """
+        token = client_credentials(self, Transport(timeout=self.token_timeout))
+        if self.token_updater:
+            self.token_updater(TikTokToken(token))
+        self._client_token = token.access_token
+        self._client_token_guard = self._client_token_guard or PerProcess(threading.Lock)
+        self._use(token)
+        return token
+
+    def _holds_client_token(self, token: TikTokToken) -> bool:
+        return self._client_token is not None and token.access_token == self._client_token
+
+    def _renewed_client_token(self, token: TikTokToken) -> TikTokToken:
+        """Return another client token than one that will not do."""
+        if token.freshness() is Freshness.ADVISORY:
+            return token
+        assert self._client_token_guard is not None  # noqa: S101 - for mypy: made with the first client token
+        with self._client_token_guard.value:
+            current = self._own_token()
+            if self._holds_client_token(current) and current.access_token != token.access_token:
+                # Another thread was faster.
+                return current
+            return self.fetch_client_token()
 
     # --- ending it ---------------------------------------------------------------------------------
 
@@ -386,8 +584,8 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             end(token)
         else:
             may_refresh = not self._lacking(token, self.client_secret)
-            self._engine(token, self.client_secret).end(token, end, may_refresh=may_refresh)
-        self._hold(TikTokToken())
+            self._connection(token, self.client_secret).end(token, end, may_refresh=may_refresh)
+        self._use(TikTokToken())
 
 
 class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):

@@ -18,17 +18,57 @@ MANDATORY_WINDOW_S = 60.0
 ADVISORY_PART = 1 / 8
 MANDATORY_PART = 1 / 60
 
-#: Written into a stored token just before its refresh token is sent (Unix time, seconds): whoever finds it
-#: there, holding the lock, knows that a refresh ended without anybody learning how.
+#: Marks: what is written beside a stored token about its refreshes, for everybody who shares the store.
+#: `tiktok_oauth_session._connection.marks` reads and writes them.
+#:
+#: Which refresh token the other marks are about (the beginning of a SHA-256 digest).
+MARKS_OF = "refresh_marks_of"
+#: When the refresh token was sent last (Unix time, seconds), by which process, and for how many seconds from
+#: then on that request may be under way; absent once it is known to have ended.
 REFRESH_STARTED_AT = "refresh_started_at"
-#: Written beside it: how often the refresh token has been sent without anybody learning what came of it.
+REFRESH_STARTED_BY = "refresh_started_by"
+REFRESH_MAY_LAST_S = "refresh_may_last_s"
+#: How often the refresh token has been sent without anybody learning what came of it.
 REFRESH_TRIES = "refresh_tries"
-#: Written into a stored token whose refresh token TikTok refused: no worker asks again.
+#: Why only a new login helps: no worker asks again.
 REFRESH_ERROR = "refresh_error"
+#: Since when (Unix time, seconds), for how many seconds and after which error nobody asks again.
+REFRESH_PAUSED_AT = "refresh_paused_at"
+REFRESH_PAUSE_S = "refresh_pause_s"
+REFRESH_PAUSED_AFTER = "refresh_paused_after"
+#: When a refused access token led to this token (Unix time, seconds), and for how many seconds from then on
+#: another refusal does not lead to the next.
+REFUSED_AT = "refresh_forced_at"
+REFUSED_PAUSE_S = "refresh_forced_pause_s"
 
-_MARKS = (REFRESH_STARTED_AT, REFRESH_TRIES, REFRESH_ERROR)
+_MARKS = (
+    MARKS_OF,
+    REFRESH_STARTED_AT,
+    REFRESH_STARTED_BY,
+    REFRESH_MAY_LAST_S,
+    REFRESH_TRIES,
+    REFRESH_ERROR,
+    REFRESH_PAUSED_AT,
+    REFRESH_PAUSE_S,
+    REFRESH_PAUSED_AFTER,
+    REFUSED_AT,
+    REFUSED_PAUSE_S,
+)
+#: When a token was issued whose lifetime nobody told (Unix time, seconds).
+ISSUED_AT = "issued_at"
+
 _LIFETIMES = ("expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at")
-_NUMBERS = (*_LIFETIMES, REFRESH_STARTED_AT, REFRESH_TRIES)
+_NUMBERS = (
+    *_LIFETIMES,
+    ISSUED_AT,
+    REFRESH_STARTED_AT,
+    REFRESH_MAY_LAST_S,
+    REFRESH_TRIES,
+    REFRESH_PAUSED_AT,
+    REFRESH_PAUSE_S,
+    REFUSED_AT,
+    REFUSED_PAUSE_S,
+)
 
 
 class AccountKey(NamedTuple):
@@ -56,7 +96,8 @@ class TikTokToken(dict[str, Any]):
 
     Items, all optional but the first: ``access_token``, ``refresh_token``, ``open_id``, ``scope``
     (comma-separated), ``token_type``, ``expires_in`` (seconds, as issued), ``expires_at`` (Unix time,
-    seconds), ``refresh_expires_in``, ``refresh_expires_at``.
+    seconds), ``refresh_expires_in``, ``refresh_expires_at``; ``issued_at`` where TikTok told no lifetime; and
+    in a store, what is known of its refreshes (``refresh_…``).
 
     Its repr shows no secret. The dict is a copy: changing the one it was made from changes nothing.
     """
@@ -88,7 +129,11 @@ class TikTokToken(dict[str, Any]):
                 belongs to a token that is gone.
         """
         told = cls({k: v for k, v in reply.items() if v is not None and (k, v) != ("refresh_token", "")})
-        kept = {k: v for k, v in (previous or {}).items() if k not in (*_LIFETIMES[:2], *_MARKS)}
+        for name in _LIFETIMES:
+            # A lifetime of nothing is none: the token was issued to be used.
+            if told.get(name, 1) <= 0:
+                del told[name]
+        kept = {k: v for k, v in (previous or {}).items() if k not in (*_LIFETIMES[:2], ISSUED_AT, *_MARKS)}
         if told.get("refresh_token", kept.get("refresh_token")) != kept.get("refresh_token"):
             kept = {k: v for k, v in kept.items() if k not in _LIFETIMES}
         token = cls({**kept, **told})
@@ -97,6 +142,8 @@ class TikTokToken(dict[str, Any]):
                 token[expiry] = int(requested_at) + told[lifetime]
             elif expiry in told and lifetime not in told:
                 token[lifetime] = told[expiry] - int(requested_at)
+        if token.expires_at is None:
+            token[ISSUED_AT] = int(requested_at)
         return token
 
     @property
@@ -127,15 +174,17 @@ class TikTokToken(dict[str, Any]):
     def freshness(self, now: float | None = None) -> Freshness:
         """Tell how urgent a refresh is.
 
-        A token that can be refreshed and whose expiry nobody knows is taken for expired; one that
-        cannot be refreshed is used until TikTok refuses it.
+        A token that was issued without a lifetime is used until TikTok refuses it, as is one that
+        cannot be refreshed. One of which nobody knows when it was issued is taken for expired.
 
         Args:
             now: Unix time in seconds; the clock's, if None.
         """
-        if self.expires_at is None:
-            return Freshness.EXPIRED if self.refresh_token else Freshness.FRESH
-        left = self.expires_at - (time.time() if now is None else now)
+        expires_at = self.get("expires_at")
+        if expires_at is None:
+            is_old = bool(self.get("refresh_token")) and ISSUED_AT not in self
+            return Freshness.EXPIRED if is_old else Freshness.FRESH
+        left = expires_at - (time.time() if now is None else now)
         lifetime = max(self.get("expires_in", math.inf), 0)
         if left <= 0:
             return Freshness.EXPIRED
@@ -145,6 +194,11 @@ class TikTokToken(dict[str, Any]):
             return Freshness.ADVISORY
         return Freshness.FRESH
 
+    def is_good_for_long(self) -> bool:
+        """Tell whether no window of any length has begun, which is quicker than `freshness`."""
+        left: float = self.get("expires_at", 0.0) - time.time()
+        return left > ADVISORY_WINDOW_S
+
     def marked(self, **marks: Any) -> TikTokToken:
         """Return this token with other marks: those given, and no older ones."""
         return TikTokToken({k: v for k, v in self.items() if k not in _MARKS}, **marks)
@@ -152,7 +206,7 @@ class TikTokToken(dict[str, Any]):
     def __repr__(self) -> str:
         """Show what helps and no secret."""
         shown = ", ".join(
-            f"{k}={self[k]!r}" for k in ("open_id", "scope", "expires_at", *_MARKS) if k in self
+            f"{k}={self[k]!r}" for k in ("open_id", "scope", "expires_at", *_MARKS[1:]) if k in self
         )
         return f"<{type(self).__name__} {shown}>" if self else f"<{type(self).__name__}: none>"
 

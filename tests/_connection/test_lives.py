@@ -65,7 +65,7 @@ class Lives(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.now = 1_800_000_000.0
         self.patch.setattr(time, "time", lambda: self.now)
-        self.patch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda seconds: None)
+        self.patch.setattr("time.sleep", lambda seconds: None)
         self.directory = tempfile.mkdtemp()
         self.fake = FakeTikTok()
         self.key = AccountKey(self.fake.client_key, self.fake.users[0].open_id)

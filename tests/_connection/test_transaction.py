@@ -16,7 +16,7 @@ from tiktok_oauth_session import (
     TokenError,
     TokenNotSaved,
 )
-from tiktok_oauth_session._connection.process_memory import flights
+from tiktok_oauth_session._connection.process_memory import pending
 from tiktok_oauth_session.stores import StoreConflict, check_replacing
 from tiktok_oauth_session.tokens import REFRESH_STARTED_AT
 
@@ -38,19 +38,14 @@ class Witness(MemoryStore):
     def save(self, key, token, *, replacing=None):
         kind = "mark" if REFRESH_STARTED_AT in token else "save"
         self.steps.append(f"{kind} {token.refresh_token} replacing {replacing}")
-        # Past its own lock, which is none of the steps.
-        with MemoryStore.lock(self, key):
-            super().save(key, token, replacing=replacing)
+        super().save(key, token, replacing=replacing)
 
     @contextlib.contextmanager
-    def lock(self, key):
-        nested = "lock" in self.steps and "unlock" not in self.steps
-        if not nested:
-            self.steps.append("lock")
-        with super().lock(key):
-            yield
-        if not nested:
-            self.steps.append("unlock")
+    def try_lock(self, key, *, timeout=0.0):
+        self.steps.append("lock")
+        with super().try_lock(key, timeout=timeout) as held:
+            yield held
+        self.steps.append("unlock")
 
 
 class Unlocked(MemoryStore):
@@ -91,7 +86,7 @@ def make_due(session, clock, left):
 
 @pytest.mark.parametrize("left", [30, 0], ids=["mandatory", "expired"])
 def test_refresh__order_of_steps(make_session, old, key, clock, steps, left):
-    """Lock, re-read, mark, request, save in the spent one's place, tell the updater, unlock; then use it."""
+    """Lock, re-read, mark, request, save in the spent one's place, unlock, tell the updater; then use it."""
     store = Witness(steps)
     MemoryStore.save(store, key, old)
     session = make_session(
@@ -111,8 +106,8 @@ def test_refresh__order_of_steps(make_session, old, key, clock, steps, left):
         f"send {spent}",
         "commit",
         f"save {new} replacing {spent}",
-        f"tell {new}",
         "unlock",
+        f"tell {new}",
         "call",
     ] == steps
 
@@ -191,9 +186,9 @@ def test_refresh__nothing_is_remembered_as_unsaved(make_session, old, key, clock
     store = MemoryStore()
     session = make_session(token=old, store=store)
     make_due(session, clock, 0)
-    before = set(flights._unsaved)
+    before = len(pending)
     session.get(USER_INFO)
-    saved_at_once = set(flights._unsaved) - before
+    saved_at_once = len(pending) - before
     save = store.save
 
     def failing(key, token, *, replacing=None):
@@ -206,10 +201,10 @@ def test_refresh__nothing_is_remembered_as_unsaved(make_session, old, key, clock
         patch.setattr(store, "save", failing)
         with pytest.raises(TokenNotSaved):
             session.get(USER_INFO)
-    not_saved = set(flights._unsaved) - before
+    not_saved = len(pending) - before
     session.get(USER_INFO)
 
-    assert (0, 2, 0) == (len(saved_at_once), len(not_saved), len(set(flights._unsaved) - before))
+    assert (0, 1, 0) == (saved_at_once, not_saved, len(pending) - before)
 
 
 def test_refresh__storeless_connections_are_found_by_every_token(fake, make_session, old, clock):
@@ -284,7 +279,7 @@ def test_unsaved__saved_by_the_next_call(fake, make_session, old, key, clock, ho
 
 def test_unsaved__forgotten_after_a_logout(make_session, old, key):
     """Nothing of a token that was not saved is held once its account is gone."""
-    before, store = set(flights._unsaved), Down()
+    before, store = len(pending), Down()
     session = make_session(token=old, store=store)
     store.broken = "save"
     with pytest.raises(TokenNotSaved):
@@ -293,7 +288,7 @@ def test_unsaved__forgotten_after_a_logout(make_session, old, key):
     with pytest.raises(ReauthorizationRequired):
         session.refresh_token()
 
-    assert before == set(flights._unsaved)
+    assert before == len(pending)
     assert store.load(key) is None
 
 

@@ -3,143 +3,256 @@
 from __future__ import annotations
 
 import collections
-import copy
+import hashlib
+import secrets
 import threading
 import time
-from collections.abc import Hashable
+import weakref
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
-from tiktok_oauth_session._process import after_fork_in_child
-from tiktok_oauth_session.errors import StoreError, TokenError
+from tiktok_oauth_session._connection.marks import PAUSE_CAP_S
+from tiktok_oauth_session._connection.single_flight import Flight
+from tiktok_oauth_session._process import PerProcess
+from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.stores import KeyLock, TokenStore
-from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
+
+#: Called with the new token after every refresh.
+Updater = Callable[[TikTokToken], object]
 
 #: Seconds without another attempt after a refresh failed whose old token still works; less when it
 #: has less than twice that to live.
-PAUSE_S = 60.0
-#: How many connections a process remembers.
+WORKING_PAUSE_S = 60.0
+#: Seconds without another request of an app that TikTok refuses; doubled each time.
+APP_PAUSE_S = 15.0
+#: How many connections, and how many apps, a process remembers.
 REMEMBERED_CONNECTIONS = 10_000
+REMEMBERED_APPS = 100
 
 
-class Flight:
-    """What a process knows of one connection's refreshes, for all of its sessions."""
+class Untold(NamedTuple):
+    """A new token that an updater has yet to take."""
+
+    token: TikTokToken
+    updater: Updater
+    #: How often it has failed.
+    failures: int = 0
+
+
+class KnownConnection:
+    """What a process knows of one connection, for all of its sessions."""
 
     def __init__(self) -> None:
+        self.flight: Flight | None = None
+        #: Excludes the process's threads, where there is no store to do it.
         self.lock = KeyLock()
         #: The newest token, where no store holds it.
         self.token: TikTokToken | None = None
+        #: The refresh token that was spent, and what came for it and is not saved yet.
+        self.unsaved: tuple[str, TikTokToken] | None = None
+        self.untold: Untold | None = None
+        #: Held while an updater is told.
+        self.telling = threading.RLock()
         #: The refresh token that TikTok refused, if the store could not be told.
         self.refused: str | None = None
         self._paused_until = 0.0
-        self._failure: tuple[float, TokenError | StoreError] | None = None
 
     def pause(self, token: TikTokToken) -> None:
         """Let the working token be used for a while without another attempt."""
         left = max((token.expires_at or 0.0) - time.time(), 0.0)
-        self._paused_until = time.monotonic() + min(PAUSE_S, left / 2)
+        self._paused_until = time.monotonic() + min(WORKING_PAUSE_S, left / 2)
 
     @property
-    def paused(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether an attempt failed a moment ago."""
         return time.monotonic() < self._paused_until
 
-    def fail(self, error: TokenError | StoreError) -> None:
-        """Remember a failure for those who are waiting for the same refresh."""
-        # A twin: the traceback of the original would keep the session and its store alive.
-        self._failure = (time.monotonic(), _twin(error))
+    @property
+    def is_pending(self) -> bool:
+        """Whether a new token waits for a store or an updater to take it."""
+        return self.unsaved is not None or self.untold is not None
 
-    def failure_since(self, moment: float) -> TokenError | StoreError | None:
-        """Return the failure that came while somebody waited from `moment` on."""
-        if self._failure is None or self._failure[0] < moment:
-            return None
-        return _twin(self._failure[1])
+    def keep(self, spent: str, token: TikTokToken) -> None:
+        """Hold the only copy of a new token."""
+        self.unsaved = (spent, token)
+        pending.add(self)
+
+    def settle(self) -> None:
+        """Let go of a new token that is safe now, or no longer wanted."""
+        self.unsaved = None
+        self._forget_if_nothing_is_pending()
+
+    def owe(self, untold: Untold | None) -> None:
+        """Remember which updater is to be told what; None if none is (any more)."""
+        self.untold = untold
+        if untold is not None:
+            pending.add(self)
+        self._forget_if_nothing_is_pending()
+
+    def _forget_if_nothing_is_pending(self) -> None:
+        if not self.is_pending:
+            pending.discard(self)
 
 
-def _twin(error: TokenError | StoreError) -> TokenError | StoreError:
-    try:
-        twin = copy.copy(error)
-    except TypeError:
-        # A store's own error, which takes other arguments than ours.
-        return StoreError(str(error))
-    twin.response = error.response
-    return twin
+_Connections = collections.OrderedDict[Hashable, KnownConnection]
+
+#: The connections with a new token that waits to be taken. Empty nearly always, and looked at by every call.
+pending: set[KnownConnection] = set()
 
 
-class Flights:
-    """The flights of this process: per store and account, or per refresh token without a store."""
+class ProcessMemory:
+    """The connections that a process knows: by store and account, or by refresh token without a store.
 
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._in_stores: collections.OrderedDict[Hashable, Flight] = collections.OrderedDict()
-        self._storeless: collections.OrderedDict[Hashable, Flight] = collections.OrderedDict()
-        self._unsaved: dict[str, TikTokToken] = {}
-        after_fork_in_child(self, Flights._leave_locks)
+    Args:
+        parents: What the process that forked this one knew. Its locks and flights stay there.
+    """
 
-    def _leave_locks(self) -> None:
-        """In a forked child: whoever held a lock does not exist here. What is known stays known."""
-        self._guard = threading.Lock()
-        for flight in self._storeless.values():
-            flight.lock = KeyLock()
+    def __init__(self, parents: ProcessMemory | None = None) -> None:
+        self.guard = threading.Lock()
+        #: Who this process is to others that share a store.
+        self.holder = secrets.token_hex(8)
+        self._in_stores: _Connections = collections.OrderedDict()
+        self._without_store: _Connections = collections.OrderedDict()
+        self._of_sessions: weakref.WeakKeyDictionary[Hashable, _Connections] = weakref.WeakKeyDictionary()
+        self._refused_apps: collections.OrderedDict[Hashable, _RefusedApp] = collections.OrderedDict()
+        for name, theirs in list(parents._without_store.items()) if parents else ():
+            self._without_store[name] = known = KnownConnection()
+            known.token, known.refused = theirs.token, theirs.refused
 
-    def of(self, store: TokenStore, key: AccountKey) -> Flight:
-        """Return the flight of a stored connection, the same one through every handle on its store."""
+    def in_store(self, store: TokenStore, key: AccountKey) -> KnownConnection:
+        """Return what is known of a stored connection, the same through every handle on its store."""
         return self._remembered(self._in_stores, (store.identity, key))
 
-    def storeless(self, key: AccountKey) -> Flight:
-        """Return the flight of a connection that only sessions of this process hold."""
-        return self._remembered(self._storeless, key)
+    def without_store(
+        self, client_key: str, token: TikTokToken, session: Hashable | None = None
+    ) -> KnownConnection:
+        """Return what is known of a connection that only sessions of this process hold.
+
+        Args:
+            client_key: Whose app.
+            token: The token as its session holds it.
+            session: The session that alone finds it again; None lets all of the process find it.
+        """
+        name = _name(client_key, token)
+        with self.guard:
+            connections = self._connections_of(session)
+            there = connections.get(name)
+            if there is not None and there.flight is None and not there.is_pending:
+                successor = there.token or token
+                if (
+                    successor.refresh_token != token.refresh_token
+                    and successor.freshness() is Freshness.EXPIRED
+                ):
+                    # It is no news any more, and whoever comes with the old token has missed it for long.
+                    del connections[name]
+        return self._remembered(connections, name)
+
+    def also_known_as(
+        self,
+        client_key: str,
+        token: TikTokToken,
+        connection: KnownConnection,
+        session: Hashable | None = None,
+    ) -> None:
+        """Let a connection without a store be found by its next refresh token, too."""
+        self._remembered(self._connections_of(session), _name(client_key, token), connection)
+
+    def _connections_of(self, session: Hashable | None) -> _Connections:
+        if session is None:
+            return self._without_store
+        return self._of_sessions.setdefault(session, collections.OrderedDict())
 
     def forget(self, store: TokenStore, key: AccountKey) -> None:
-        """Drop what is known of a stored connection."""
-        with self._guard:
+        """Drop what is known of a stored connection, which a login has replaced."""
+        with self.guard:
             self._in_stores.pop((store.identity, key), None)
-
-    def also_known_as(self, key: AccountKey, flight: Flight) -> None:
-        """Let a storeless connection be found by its next refresh token, too."""
-        self._remembered(self._storeless, key, flight)
 
     def _remembered(
         self,
-        known: collections.OrderedDict[Hashable, Flight],
+        known: _Connections,
         name: Hashable,
-        flight: Flight | None = None,
-    ) -> Flight:
-        with self._guard:
-            flight = flight or known.get(name) or Flight()
-            known[name] = flight
+        connection: KnownConnection | None = None,
+    ) -> KnownConnection:
+        with self.guard:
+            connection = connection or known.get(name) or KnownConnection()
+            known[name] = connection
             known.move_to_end(name)
             while len(known) > REMEMBERED_CONNECTIONS:
                 known.popitem(last=False)
-            return flight
+            return connection
 
-    def keep_unsaved(self, spent: str, token: TikTokToken) -> None:
-        """Hold the only copy of a new token, under the refresh token that it came for.
+    # --- apps --------------------------------------------------------------------------------------
 
-        For the whole process: a web application makes its session, and perhaps its store, anew for
-        every request.
+    def require_app(self, app: Hashable) -> None:
+        """Spare TikTok an app that it has just refused.
+
+        What it says of an app stays in the process: another worker may have the right secret already.
+
+        Args:
+            app: The client key and the secret, or what stands for them.
+
+        Raises:
+            TokenError: TikTok refused it a moment ago.
         """
-        self._unsaved[spent] = token
+        refused = self._refused_apps.get(app)
+        left = refused.until - time.monotonic() if refused else 0.0
+        if refused and left > 0:
+            raise TokenError(
+                f"TikTok refused the app itself ({refused.error}); it is not asked again for {left:.0f} s. "
+                "Check the client key and the secret.",
+                error=refused.error,
+                retry_after=left,
+            )
 
-    def unsaved_for(self, spent: str | None) -> TikTokToken | None:
-        """Return the token that came for a refresh token and could not be saved."""
-        return self._unsaved.get(spent or "")
+    def refuse_app(self, app: Hashable, error: str) -> float:
+        """Remember that TikTok refuses an app; return for how many seconds."""
+        before = self._refused_apps.get(app)
+        pause = min(2 * before.pause_s if before else APP_PAUSE_S, PAUSE_CAP_S)
+        self._refused_apps[app] = _RefusedApp(error, pause, time.monotonic() + pause)
+        while len(self._refused_apps) > REMEMBERED_APPS:
+            self._refused_apps.popitem(last=False)
+        return pause
 
-    def settle(self, token: TikTokToken) -> None:
-        """Let go of a token that is safe now, or no longer wanted."""
-        for spent, unsaved in list(self._unsaved.items()):
-            if unsaved.refresh_token == token.refresh_token:
-                self._unsaved.pop(spent, None)
-
-    def forget_unsaved(self, spent: str | None) -> None:
-        """Let go of what came for a refresh token whose account is gone."""
-        unsaved = self.unsaved_for(spent)
-        if unsaved is not None:
-            self.settle(unsaved)
+    def accept_app(self, app: Hashable) -> None:
+        """Forget that TikTok refused an app."""
+        self._refused_apps.pop(app, None)
 
 
-#: The one memory of this process.
-flights = Flights()
+class _RefusedApp(NamedTuple):
+    error: str
+    pause_s: float
+    until: float
 
 
-def is_unsaved(token: TikTokToken) -> bool:
-    """Tell whether there is a successor of a token that no store has taken yet."""
-    return flights.unsaved_for(token.refresh_token) is not None
+def _name(client_key: str, token: TikTokToken) -> Hashable:
+    digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))
+    return client_key, digest.hexdigest()
+
+
+_latest: ProcessMemory | None = None
+
+
+def _begin() -> ProcessMemory:
+    global _latest  # noqa: PLW0603 - a forked child begins with what its parent knew
+    pending.clear()
+    _latest = ProcessMemory(_latest)
+    return _latest
+
+
+_memory = PerProcess(_begin)
+
+
+def memory() -> ProcessMemory:
+    """Return the one memory of this process."""
+    return _memory.value
+
+
+def forget_connections() -> None:
+    """Forget every connection, as a process that starts now would know none; for tests."""
+    global _latest, _memory  # noqa: PLW0603 - it is the one memory
+    for known in list(pending):
+        if known.flight is not None:
+            known.flight.give_up()
+    _latest, _memory = None, PerProcess(_begin)
+    pending.clear()

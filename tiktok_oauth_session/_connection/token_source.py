@@ -3,125 +3,117 @@
 from __future__ import annotations
 
 import abc
-import hashlib
-from collections.abc import Callable
+from collections.abc import Hashable
 from contextlib import AbstractContextManager
 
-from tiktok_oauth_session._connection.process_memory import Flight, flights
-from tiktok_oauth_session.stores import TokenStore, required
+from tiktok_oauth_session._connection.process_memory import KnownConnection, Updater, memory
+from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
-#: Called with the new token after every change.
-Updater = Callable[[TikTokToken], object]
 
-
-class Home(abc.ABC):
+class TokenSource(abc.ABC):
     """Where a connection's token lives, and what excludes its other users."""
 
-    flight: Flight
+    #: What this process knows of the connection.
+    known: KnownConnection
+    #: Told of every new token.
+    updater: Updater | None
+    #: Whether a new token is safe before the updater has taken it.
+    is_durable: bool = True
+    #: Whether every thread may use it.
+    any_thread: bool = True
+    #: Whether having the lock proves that every earlier holder is done or dead.
+    lock_is_certain: bool = True
 
     @abc.abstractmethod
-    def lock(self) -> AbstractContextManager[None]:
-        """Exclude everybody else."""
+    def try_lock(self, timeout: float) -> AbstractContextManager[bool]:
+        """Exclude everybody else, unless somebody is in for longer than so many seconds."""
 
     @abc.abstractmethod
-    def try_lock(self) -> AbstractContextManager[bool]:
-        """Exclude everybody else unless somebody is in already."""
+    def is_locked_here(self) -> bool:
+        """Tell whether the calling thread excludes everybody else already."""
 
     @abc.abstractmethod
-    def read(self, mine: TikTokToken) -> TikTokToken | None:
+    def load(self, mine: TikTokToken) -> TikTokToken | None:
         """Return the newest token; None if the account was deleted."""
 
     @abc.abstractmethod
     def mark(self, token: TikTokToken) -> None:
-        """Write the same token with another mark."""
+        """Write the same token with other marks."""
 
     @abc.abstractmethod
-    def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Hand a new token over. Once this returns, it is safe."""
+    def save(self, token: TikTokToken, replacing: str) -> None:
+        """Keep a new token in the spent one's place."""
 
 
-class StoreHome(Home):
+class StoreSource(TokenSource):
     """A token in a store."""
 
     def __init__(self, store: TokenStore, key: AccountKey, updater: Updater | None) -> None:
-        self._store, self._key, self._updater = store, key, updater
-        self.flight = flights.of(store, key)
+        self._store, self._key = store, key
+        self.updater = updater
+        self.known = memory().in_store(store, key)
+        self.any_thread, self.lock_is_certain = store.any_thread, store.lock_is_certain
 
-    def lock(self) -> AbstractContextManager[None]:
+    def try_lock(self, timeout: float) -> AbstractContextManager[bool]:
         """Exclude everybody who shares the store."""
-        return self._store.lock(self._key)
+        return self._store.try_lock(self._key, timeout=timeout)
 
-    def try_lock(self) -> AbstractContextManager[bool]:
-        """Exclude everybody who shares the store unless somebody is in already."""
-        return self._store.try_lock(self._key)
+    def is_locked_here(self) -> bool:
+        """Tell whether the caller holds the account's lock."""
+        return self._store.is_locked_here(self._key)
 
-    def read(self, mine: TikTokToken) -> TikTokToken | None:
+    def load(self, mine: TikTokToken) -> TikTokToken | None:
         """Return what the store holds."""
         return self._store.load(self._key)
 
     def mark(self, token: TikTokToken) -> None:
-        """Write the mark, if the store still holds this token."""
+        """Write the marks, if the store still holds this token."""
         self._store.save(self._key, token, replacing=token.refresh_token)
 
-    def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Save a new token in the spent one's place, then tell the updater."""
+    def save(self, token: TikTokToken, replacing: str) -> None:
+        """Save a new token, if the store still holds the spent one."""
         self._store.save(self._key, token, replacing=replacing)
-        if self._updater is not None:
-            self._updater(TikTokToken(token))
 
 
-class ProcessHome(Home):
+class ProcessSource(TokenSource):
     """A token that sessions of this process hold, and perhaps an updater keeps.
 
     Found by its refresh token: whoever comes with one that was spent here gets its successor.
+
+    Args:
+        client_key: Whose app.
+        token: The token as its session holds it.
+        updater: Keeps new tokens.
+        session: The session that alone gets it; None lets every session that comes with the old token later
+            have its successor.
     """
 
-    def __init__(self, client_key: str, token: TikTokToken, updater: Updater | None) -> None:
-        self._client_key, self._updater = client_key, updater
-        self.flight = flights.storeless(self._name(token))
+    def __init__(
+        self, client_key: str, token: TikTokToken, updater: Updater | None, session: Hashable | None
+    ) -> None:
+        self._client_key, self._session = client_key, session
+        self.updater = updater
+        self.is_durable = updater is None
+        self.known = memory().without_store(client_key, token, session)
 
-    def _name(self, token: TikTokToken) -> AccountKey:
-        digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))
-        return AccountKey(self._client_key, digest.hexdigest())
-
-    def lock(self) -> AbstractContextManager[None]:
+    def try_lock(self, timeout: float) -> AbstractContextManager[bool]:
         """Exclude the process's other threads."""
-        return required(self.flight.lock.held(), AccountKey(self._client_key, "(no store)"))
+        return self.known.lock.held(timeout=timeout)
 
-    def try_lock(self) -> AbstractContextManager[bool]:
-        """Exclude the process's other threads unless one of them is in already."""
-        return self.flight.lock.held(timeout=0)
+    def is_locked_here(self) -> bool:
+        """Tell that nobody can hold a lock that nobody sees."""
+        return False
 
-    def read(self, mine: TikTokToken) -> TikTokToken | None:
-        """Return what the last refresh in this process brought, or else the caller's own."""
-        return self.flight.token or mine
+    def load(self, mine: TikTokToken) -> TikTokToken | None:
+        """Return what the last refresh in this process brought, or else the session's own."""
+        return self.known.token or mine
 
     def mark(self, token: TikTokToken) -> None:
-        """Let the process's other sessions see the mark."""
-        self.flight.token = token
+        """Let the process's other sessions see the marks."""
+        self.known.token = token
 
-    def keep(self, token: TikTokToken, replacing: str) -> None:
-        """Let the process's other sessions find the new token, once they have the lock; tell the updater."""
-        self.flight.token = token
-        flights.also_known_as(self._name(token), self.flight)
-        if self._updater is not None:
-            self._updater(TikTokToken(token))
-
-
-def home_of(
-    store: TokenStore | None,
-    client_key: str,
-    open_id: str | None,
-    token: TikTokToken,
-    updater: Updater | None,
-) -> Home:
-    """Return where a session's connection lives."""
-    if store is not None and open_id:
-        return StoreHome(store, AccountKey(client_key, open_id), updater)
-    return ProcessHome(client_key, token, updater)
-
-
-def forget_failures(store: TokenStore, key: AccountKey) -> None:
-    """Forget what is known of a connection that a new login has just replaced."""
-    flights.forget(store, key)
+    def save(self, token: TikTokToken, replacing: str) -> None:
+        """Let the process's other sessions find the new token."""
+        self.known.token = token
+        memory().also_known_as(self._client_key, token, self.known, self._session)

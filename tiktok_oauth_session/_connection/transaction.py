@@ -1,33 +1,46 @@
-"""The refresh engine: one refresh per expiry, whoever asks.
+"""A refresh, as a transaction.
 
-TikTok spends the refresh token at every refresh, so a refresh is a transaction::
+TikTok spends the refresh token at every refresh, so::
 
     lock      everybody who shares the store waits, or goes on with the token that still works
     re-read   somebody may have refreshed meanwhile: theirs is used
     re-check  is it still due, and is it worth asking?
     mark      write down that a refresh begins; a store that cannot be written is found out here,
               while nothing is spent
-    request   one request to TikTok
-    save      only if the store still holds the token that was spent
+    request   one request to TikTok, with a deadline over all of it
+    keep      what came is kept in this process before anything else looks at it
+    save      only if the store still holds the token that was spent; again and again while it fails
     publish   and only now is the new token used
     unlock
 
 A mark that is still there when the next caller has the lock means that nobody learnt how that
 refresh ended: the process died, or the reply was lost.
+
+It runs in a thread of its own, which nothing that happens to a caller can interrupt.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
 
-from tiktok_oauth_session._connection.outcomes import is_unclear, replay_in, tries_of
-from tiktok_oauth_session._connection.process_memory import flights, is_unsaved
-from tiktok_oauth_session._connection.token_source import Home
-from tiktok_oauth_session._http.oauth_request import REFRESH_IN_TIME, REFRESH_WAITED_FOR, Retry
+import requests
+
+from tiktok_oauth_session._connection.marks import PAUSE_S, UNSENT_PAUSE_S, Marks
+from tiktok_oauth_session._connection.process_memory import Untold, memory
+from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S, Flight
+from tiktok_oauth_session._connection.token_source import TokenSource
+from tiktok_oauth_session._http.oauth_request import NoReply
+from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
 from tiktok_oauth_session._oauth.responses import reauthorization_required
+from tiktok_oauth_session._process import main_thread_has_ended
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
     StoreConflict,
@@ -37,255 +50,401 @@ from tiktok_oauth_session.errors import (
     TokenNotSaved,
     reason_of,
 )
-from tiktok_oauth_session.tokens import (
-    REFRESH_ERROR,
-    REFRESH_STARTED_AT,
-    REFRESH_TRIES,
-    Freshness,
-    TikTokToken,
-)
+from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
+from tiktok_oauth_session.tokens import Freshness, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: Sends one refresh token to TikTok and returns what came for it.
-Ask = Callable[[TikTokToken, Retry], TikTokToken]
+#: Seconds of one wait for the lock, between two looks at whether the process is about to end.
+LOOK_S = 1.0
+#: Seconds from one failed save to the next: at first, and at most.
+SAVE_PAUSE_S = (0.05, 2.0)
+#: Seconds that have to be left of the deadline for a replay to be worth it.
+REPLAY_NEEDS_S = 1.0
+#: Seconds for which `invalid_grant` is not the last word on a token that another process was about to spend.
+NOT_FINAL_S = 120.0
 
 
-class RefreshEngine:
-    """Keeps one connection's token fresh.
+class PreparedRefresh(Protocol):
+    """One refresh token's request, ready to be sent."""
+
+    #: Seconds in all, and seconds that are left of them.
+    deadline_s: float
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until it is given up."""
+
+    def ready(self) -> AbstractContextManager[Callable[[], requests.Response]]:
+        """Lend what sends it."""
+
+    def read(self, response: requests.Response, keep: Callable[[TikTokToken], object]) -> TikTokToken:
+        """Return the token in a reply, which is kept before anything of the user's looks at it."""
+
+
+class RefreshGrant(Protocol):
+    """What asks TikTok for another token."""
+
+    #: The app and its secret, or what stands for them.
+    app: Hashable
+    deadline_s: float
+
+    def prepare(self, spent: TikTokToken) -> PreparedRefresh:
+        """Make the request that spends a refresh token."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a caller needs."""
+
+    #: The token that will not do, as the caller last saw it.
+    mine: TikTokToken
+    #: Tells whether a token, which the store may hold meanwhile, is to be refreshed.
+    is_due: Callable[[TikTokToken], bool]
+    #: Whether TikTok says that the access token is dead.
+    is_refused: bool = False
+    #: Seconds to wait for somebody else who refreshes; None: as long as it takes.
+    lock_timeout: float | None = None
+
+
+class Transaction:
+    """One refresh of one connection.
 
     Args:
-        home: Where the token lives.
-        ask: Sends one refresh token to TikTok.
+        source: Where its token lives.
+        grant: What asks TikTok.
+        demand: What is needed.
+        flight: Who waits for it.
+        is_inline: Whether it runs in its caller's thread, which cannot save again and again.
     """
 
-    def __init__(self, home: Home, ask: Ask) -> None:
-        self._home = home
-        self._ask = ask
+    def __init__(
+        self, source: TokenSource, grant: RefreshGrant, demand: Demand, flight: Flight, *, is_inline: bool
+    ) -> None:
+        self._source, self._grant, self._demand = source, grant, demand
+        self._flight, self._is_inline = flight, is_inline
 
-    def fresh(self, mine: TikTokToken) -> TikTokToken:
-        """Return the token to use now.
-
-        In the advisory window one caller refreshes and nobody waits; in the mandatory window and
-        after expiry everybody waits for the one refresh. While the old token works, a failure is
-        a log line.
-
-        Args:
-            mine: The token as the caller last saw it.
+    def run(self) -> TikTokToken | None:
+        """Return a token that will do; None if somebody else is at it, and that is not waited for.
 
         Raises:
             ReauthorizationRequired: Only a new login helps.
-            TokenError: It has expired and could not be refreshed.
-            TokenNotSaved: It was refreshed and could not be saved.
-            StoreError: It has expired and the store failed.
+            TokenError: TikTok gave no token for another reason.
+            TokenNotSaved: It gave one that could not be saved.
+            StoreError: The store failed, and nothing was spent.
         """
-        freshness, unsaved = mine.freshness(), is_unsaved(mine)
-        if not unsaved and freshness is Freshness.FRESH:
-            return mine
-        if not unsaved and freshness is not Freshness.EXPIRED and self._home.flight.paused:
-            return mine
         try:
-            if not unsaved and freshness is Freshness.ADVISORY:
-                with self._home.try_lock() as held:
-                    return self._in_time(mine) if held else mine
-            return self.renew(mine, force=False)
-        except TokenNotSaved:
-            raise
-        except (TokenError, StoreError) as error:
-            if mine.freshness() is Freshness.EXPIRED:
+            with self._locked() as held:
+                if not held:
+                    return None
+                current = self.current()
+                return self._refreshed(current) if self._demand.is_due(current) else current
+        except TokenNotSaved as error:
+            if self._is_inline or self._source.known.unsaved is None:
                 raise
-            log.warning("the token could not be refreshed and still works: %s", error)
-            self._home.flight.pause(mine)
-            return mine
+            return self._saved_later(error)
 
-    def renew(self, mine: TikTokToken, *, force: bool, refused: bool = False) -> TikTokToken:
-        """Return another token than `mine`: somebody else's newer one, or one that is asked for now.
+    def _saved_later(self, error: TokenNotSaved) -> TikTokToken:
+        """Save again and again, until it succeeds, is not wanted any more, or the process ends.
 
-        Args:
-            mine: The token that will not do.
-            force: Whether it will not do although its time is not up.
-            refused: Whether that is because TikTok says that it is dead.
-
-        Raises:
-            TokenError: As for `fresh`.
-            StoreError: As for `fresh`.
+        Without the lock in between: whoever logs the account in, or out, must not wait for a full disk. The
+        mark keeps others from sending the spent refresh token meanwhile.
         """
-        arrived = time.monotonic()
-        flight = self._home.flight
-        with self._home.lock():
-            current = self._current(mine)
-            theirs = current.access_token != mine.access_token
-            if (theirs or not force) and current.freshness() <= Freshness.ADVISORY:
-                return current
-            if error := flight.failure_since(arrived):
-                # Of the refresh that this caller waited for.
+        pause, end = SAVE_PAUSE_S[0], math.inf
+        while True:
+            self._flight.fail_to_save(error)
+            if main_thread_has_ended():
+                end = min(end, time.monotonic() + HOLD_BACK_S)
+            if self._flight.is_given_up or time.monotonic() >= end:
                 raise error
+            self._flight.rest(pause)
+            pause = min(2 * pause, SAVE_PAUSE_S[1])
             try:
-                return self._refreshed(current, REFRESH_WAITED_FOR, dead=refused and not theirs)
-            except (TokenError, StoreError) as error:
-                flight.fail(error)
-                raise
+                with self._source.try_lock(LOOK_S) as held:
+                    if held:
+                        return self.current()
+            except TokenNotSaved as again:
+                error = again
+            except StoreError as failure:
+                error = _not_saved(error.token, failure)
 
-    def ahead(self, mine: TikTokToken, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
-        """Refresh ahead of time, unless somebody else is at it or has done it.
-
-        Args:
-            mine: The token as the caller last saw it.
-            is_due: Tells whether a token is to be refreshed, asked with the lock held.
-
-        Returns:
-            The new token; None if there was nothing to do.
+    @contextlib.contextmanager
+    def excluding_all(self) -> Iterator[None]:
+        """Hold the account's lock, for as long as it takes to get it.
 
         Raises:
-            TokenError: As for `fresh`.
-            StoreError: As for `fresh`.
+            StoreError: It could not be had.
         """
-        with self._home.try_lock() as held:
-            if not held:
-                return None
-            current = self._current(mine)
-            return self._refreshed(current, REFRESH_WAITED_FOR) if is_due(current) else None
+        with self._locked():
+            yield
 
-    def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None], *, may_refresh: bool) -> None:
-        """Revoke, while nobody can refresh. A token that has expired is refreshed first.
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[bool]:
+        timeout = self._demand.lock_timeout
+        deadline = time.monotonic() + (LOCK_TIMEOUT_S if timeout is None else timeout)
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            with self._source.try_lock(min(left, LOOK_S)) as held:
+                if held:
+                    yield True
+                    return
+            if timeout is not None and left <= LOOK_S:
+                yield False
+                return
+            self._require_life()
+            if left <= 0:
+                raise StoreError(
+                    f"The account's lock was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a process that "
+                    "hangs while it refreshes."
+                )
 
-        Args:
-            mine: The token as the caller last saw it.
-            revoke: Revokes a token and forgets it.
-            may_refresh: Whether the caller has what a refresh needs.
+    def _require_life(self) -> None:
+        if main_thread_has_ended() and not self._is_inline:
+            raise TokenError(
+                "The program ended before the refresh began; nothing was spent.", error="no_reply"
+            )
+
+    def current(self) -> TikTokToken:
+        """Read the newest token again, saving one first that could not be saved before.
 
         Raises:
-            TokenError: It has expired and could not be refreshed.
-            StoreError: As for `fresh`.
+            ReauthorizationRequired: The account is gone.
+            StoreError: The store failed.
         """
-        with self._home.lock():
-            current = self._current(mine)
-            if may_refresh and current.freshness() is Freshness.EXPIRED:
-                current = self._refreshed(current, REFRESH_WAITED_FOR)
-            revoke(current)
-
-    # Everything below runs while the lock is held.
-
-    def _in_time(self, mine: TikTokToken) -> TikTokToken:
-        current = self._current(mine)
-        if current.freshness() is Freshness.FRESH:
-            return current
-        return self._refreshed(current, REFRESH_IN_TIME)
-
-    def _current(self, mine: TikTokToken) -> TikTokToken:
-        """Read the newest token again, saving one first that could not be saved before."""
-        current = self._home.read(mine)
+        known, current = self._source.known, self._source.load(self._demand.mine)
         if current is None:
-            flights.forget_unsaved(mine.refresh_token)
+            known.settle()
             raise ReauthorizationRequired(
                 "This account is no longer in the store: it was logged out or revoked. The user has to log "
                 "in again."
             )
-        unsaved = flights.unsaved_for(current.refresh_token)
-        if unsaved is not None:
-            return self._saved(unsaved, str(current.refresh_token))
+        if known.unsaved is not None:
+            spent, new = known.unsaved
+            if spent == current.refresh_token:
+                return self._saved(new, spent)
+            known.settle()
         return current
 
-    def _refreshed(self, current: TikTokToken, retry: Retry, *, dead: bool = False) -> TikTokToken:
+    # --- whether to ask ----------------------------------------------------------------------------
+
+    def _refreshed(self, current: TikTokToken) -> TikTokToken:
         spent = current.refresh_token
         if spent is None:
             raise TokenExpired("There is no refresh token for this account. The user has to log in again.")
-        if REFRESH_ERROR in current or self._home.flight.refused == spent:
-            raise ReauthorizationRequired(
-                "TikTok refused this account's refresh token before (invalid_grant); it was not asked again. "
-                "The user has to log in again."
-            )
-        dead = dead or current.freshness() is Freshness.EXPIRED
-        if tries_of(current):
-            _require_replay_due(current, dead=dead)
-        known = current
-
-        def before_send(lost: int) -> None:
-            nonlocal known
-            known = _begun(current, lost)
-            self._home.mark(_begun(current, lost + 1))
-
-        # With nothing left to lose, what gets no reply is replayed once within the call.
-        retry = retry._replace(lost=dead and not tries_of(current), before_send=before_send)
-        try:
-            new = self._ask(current, retry)
-        except StoreConflict:
-            return self._current(current)
-        except TokenError as error:
-            return self._after(error, known)
+        marks, dead = Marks.of(current), self._is_dead(current)
+        self._require_worth(current, marks, dead=dead)
+        request = self._grant.prepare(current)
+        with request.ready() as send:
+            self._require_life()
+            marks = marks.begun(memory().holder, request.deadline_s)
+            self._flight.spend()
+            try:
+                self._source.mark(marks.on(current))
+            except StoreConflict:
+                return self._overtaken(spent)
+            new = self._received(current, marks, request, send, dead=dead)
+        if new is None:
+            return self._overtaken(spent)
         return self._saved(new, spent)
 
-    def _after(self, error: TokenError, current: TikTokToken) -> TikTokToken:
+    def _is_dead(self, current: TikTokToken) -> bool:
+        """Tell whether nothing is left to lose: the access token works no more."""
+        refused = self._demand.is_refused and current.access_token == self._demand.mine.access_token
+        return refused or current.freshness() is Freshness.EXPIRED
+
+    def _require_worth(self, current: TikTokToken, marks: Marks, *, dead: bool) -> None:
+        """Spare TikTok a request that cannot succeed, and a refresh token that may be spent already.
+
+        Raises:
+            ReauthorizationRequired: TikTok has said so before.
+            TokenError: It is not to be sent now.
+        """
+        if marks.error or self._source.known.refused == current.refresh_token:
+            raise ReauthorizationRequired(
+                f"TikTok refused this account's refresh token before ({marks.error or 'invalid_grant'}); it "
+                "was not asked again. The user has to log in again."
+            )
+        memory().require_app(self._grant.app)
+        if seconds := marks.paused_s():
+            raise _not_now("An earlier refresh failed", marks.paused_after, seconds)
+        refused = self._demand.is_refused and current.access_token == self._demand.mine.access_token
+        if refused and (seconds := marks.refused_s()):
+            raise _not_now("TikTok refuses even new access tokens", "access_token_invalid", seconds)
+        if not marks.tries:
+            return
+        is_mine = marks.started_by == memory().holder
+        seconds = 0.0 if is_mine or self._source.lock_is_certain else marks.under_way_s()
+        if seconds:
+            raise _not_now("Another process may still be refreshing", "no_reply", seconds)
+        if not dead:
+            raise _not_now(
+                "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only "
+                "once the access token has expired",
+                "no_reply",
+                (current.expires_at or time.time()) - time.time(),
+            )
+
+    def _overtaken(self, spent: str) -> TikTokToken:
+        """Return what somebody else has put in our token's place before it was spent, or meanwhile."""
+        self._flight.spared()
+        current = self.current()
+        if current.refresh_token == spent:
+            # Only the lock was lost: this process was held up for longer than its lease.
+            raise _not_now("The account's lock was lost before anything was sent", "no_reply", UNSENT_PAUSE_S)
+        return current
+
+    # --- the request -------------------------------------------------------------------------------
+
+    def _received(
+        self,
+        current: TikTokToken,
+        marks: Marks,
+        request: PreparedRefresh,
+        send: Callable[[], requests.Response],
+        *,
+        dead: bool,
+    ) -> TikTokToken | None:
+        """Spend the refresh token; None if somebody else has put another one in its place.
+
+        With nothing left to lose, what gets no reply is replayed once.
+        """
+        before = Marks.of(current)
+        while True:
+            try:
+                new = request.read(send(), functools.partial(self._source.known.keep, current.refresh_token))
+            except TokenError as error:
+                first = isinstance(error, NoReply) and error.sent and marks.tries == 1
+                if not (first and dead and request.seconds_left > REPLAY_NEEDS_S):
+                    return self._after(error, current, before, marks, request)
+            else:
+                memory().accept_app(self._grant.app)
+                return self._successor(new, current)
+            before, marks = marks.ended(), marks.begun(memory().holder, request.seconds_left)
+            try:
+                self._source.mark(marks.on(current))
+            except StoreConflict:
+                return None
+
+    def _successor(self, new: TikTokToken, current: TikTokToken) -> TikTokToken:
+        """Return a new token as it is kept.
+
+        Raises:
+            TokenNotSaved: It is another user's.
+        """
+        spent = str(current.refresh_token)
+        if new.open_id and current.open_id and new.open_id != current.open_id:
+            self._source.known.settle()
+            outcome = Marks(error="another_open_id")
+            self._write(outcome.on(current))
+            raise TokenNotSaved(
+                f"TikTok answered the refresh of {current.open_id} with a token of another user, "
+                f"{new.open_id}. It is in the `token` of this error and was saved nowhere; the account's own "
+                "refresh token is spent, so its user has to log in again.",
+                token=new,
+            )
+        if self._demand.is_refused and current.access_token == self._demand.mine.access_token:
+            new = Marks.of(current).of_successor().on(new)
+        self._source.known.keep(spent, new)
+        return new
+
+    # --- without a token ---------------------------------------------------------------------------
+
+    def _after(
+        self,
+        error: TokenError,
+        current: TikTokToken,
+        before: Marks,
+        marks: Marks,
+        request: PreparedRefresh,
+    ) -> TikTokToken | None:
         """Leave the store in the state that tells everybody else what this failure means.
 
         Returns:
-            Somebody else's newer token, where that is why ours was refused.
+            None where somebody else's newer token is why ours was refused.
         """
-        if is_unclear(error):
-            # The mark stays.
-            raise error
+        if isinstance(error, NoReply) and not error.sent:
+            # As if it had not been begun.
+            return self._failed(error, current, before.paused(error.error, UNSENT_PAUSE_S))
+        meaning = meaning_of(error.error, error.status_code)
+        if meaning is Meaning.UNCLEAR:
+            # Past its deadline it may be under way for all we know.
+            ended = marks if request.seconds_left <= 0 else marks.ended()
+            # The first replay waits for the access token's death alone.
+            return self._failed(error, current, ended.paused(error.error) if marks.tries > 1 else ended)
+        if meaning is Meaning.ABOUT_APP:
+            error.retry_after = memory().refuse_app(self._grant.app, str(error.error))
+            return self._failed(error, current, before)
+        if meaning is Meaning.NEEDS_LOGIN:
+            return self._refused(error, current, before, marks)
         # What was unclear before stays so: this reply tells nothing of the requests before it.
-        outcome, refused = current, error.error == "invalid_grant"
-        if refused:
-            # Here as well: the store may fail now.
-            self._home.flight.refused = current.refresh_token
-            newest = self._current(current)
-            if newest.refresh_token != current.refresh_token:
-                return newest
-            outcome = current.marked(**{REFRESH_ERROR: "invalid_grant"})
+        return self._failed(error, current, before.paused(error.error, PAUSE_S, error.retry_after))
+
+    def _failed(self, error: TokenError, current: TikTokToken, outcome: Marks) -> TikTokToken | None:
+        self._write(outcome.on(current))
+        error.retry_after = error.retry_after or outcome.paused_s() or None
+        raise error
+
+    def _refused(
+        self, error: TokenError, current: TikTokToken, before: Marks, marks: Marks
+    ) -> TikTokToken | None:
+        self._source.known.refused = current.refresh_token
+        newest = self._source.load(current)
+        if newest is None or newest.refresh_token != current.refresh_token:
+            return None
+        started_at = before.started_at or 0.0
+        if before.started_by not in (None, marks.started_by) and time.time() - started_at < NOT_FINAL_S:
+            # Somebody else may have the reply that came for it, and be held up before the save.
+            self._source.known.refused = None
+            again = before.ended().paused(error.error)
+            self._write(again.on(current))
+            raise _not_now(
+                "TikTok refuses the refresh token, and another process was about to spend it and may have its "
+                "successor",
+                "no_reply",
+                again.paused_s(),
+            )
+        self._write(Marks(error=error.error).on(current))
+        raise reauthorization_required(error)
+
+    def _write(self, token: TikTokToken) -> None:
         try:
-            self._home.mark(outcome)
+            self._source.mark(token)
         except StoreError as failure:
             log.warning("the outcome of a refresh could not be written down: %s", failure)
-        raise reauthorization_required(error) if refused else error
+
+    # --- with a token ------------------------------------------------------------------------------
 
     def _saved(self, new: TikTokToken, spent: str) -> TikTokToken:
         """Hand the new token over; from here on it is the only one that works."""
-        # Before the save: Ctrl-C in the middle of it must not lose the token either.
-        flights.keep_unsaved(spent, new)
+        known = self._source.known
+        known.keep(spent, new)
+        self._flight.spend()
         try:
-            self._home.keep(new, spent)
+            self._source.save(new, spent)
         except StoreConflict:
             # Logged out meanwhile, or logged in anew: theirs is the last word.
-            flights.settle(new)
-            return self._current(new)
-        except BaseException as failure:
-            # If it was the updater that failed, the store has the new token already.
-            flights.keep_unsaved(str(new.refresh_token), new)
-            if not isinstance(failure, Exception):
-                raise
-            raise TokenNotSaved(
-                "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend "
-                "what keeps your tokens and call again in this process, or save the `token` of this error "
-                f"yourself. ({reason_of(failure)})",
-                token=new,
-            ) from failure
-        flights.settle(new)
+            known.settle()
+            return self.current()
+        except Exception as failure:
+            raise _not_saved(new, failure) from failure
+        known.settle()
+        if self._source.updater is not None:
+            known.owe(Untold(new, self._source.updater))
         return new
 
 
-def _begun(token: TikTokToken, times: int) -> TikTokToken:
-    """Return a token with the mark of so many requests more that got no reply, or none yet."""
-    if not times:
-        return token
-    return token.marked(**{REFRESH_STARTED_AT: int(time.time()), REFRESH_TRIES: tries_of(token) + times})
+def _not_saved(new: TikTokToken | None, failure: Exception) -> TokenNotSaved:
+    return TokenNotSaved(
+        "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what keeps "
+        "your tokens and call again in this process, which also goes on trying, or save the `token` of this "
+        f"error yourself. ({reason_of(failure)})",
+        token=new,
+    )
 
 
-def _require_replay_due(token: TikTokToken, *, dead: bool) -> None:
-    """Spare a refresh token that may be spent already.
-
-    Raises:
-        TokenError: It is not to be sent now.
-    """
-    if not dead:
-        raise TokenError(
-            "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only "
-            "once the access token has expired.",
-            error="no_reply",
-        )
-    if seconds := replay_in(token):
-        raise TokenError(
-            "A refresh and its replay got no reply, so the refresh token may be spent. It is sent again "
-            f"in {math.ceil(seconds)} s.",
-            error="no_reply",
-        )
+def _not_now(what: str, error: str | None, seconds: float) -> TokenError:
+    return TokenError(
+        f"{what}: TikTok is not asked now. Try again in {math.ceil(seconds)} s.",
+        error=error or "no_reply",
+        retry_after=seconds,
+    )

@@ -75,6 +75,32 @@ def is_one_of(url: str, hosts: Iterable[str]) -> bool:
     return any(each == ANY_HOST or _stands_for(each, origin) for each in hosts)
 
 
+class Verdict(NamedTuple):
+    """What may travel to a URL."""
+
+    #: Whether secrets may at all: https, or this machine.
+    may_travel: bool
+    #: Whether the token may: it is on one of the hosts that were named, too.
+    may_see_token: bool
+
+
+def verdict_on(url: str, hosts: tuple[str, ...]) -> Verdict:
+    """Judge a URL as `require_secure` and `is_one_of` do, in one look-up when it was judged before."""
+    if "?" in url or "#" in url:
+        # Neither says where; and what they hold is not remembered.
+        url = _BEFORE_QUERY.match(url)[0]  # type: ignore[index]  # matches anything
+    return _verdict(url, hosts)
+
+
+@functools.lru_cache(maxsize=256)
+def _verdict(url: str, hosts: tuple[str, ...]) -> Verdict:
+    try:
+        require_secure(url)
+    except InsecureTransportError:
+        return Verdict(may_travel=False, may_see_token=False)
+    return Verdict(may_travel=True, may_see_token=is_one_of(url, hosts))
+
+
 @functools.lru_cache(maxsize=256)
 def _stands_for(allowed: str, origin: Origin) -> bool:
     host = origin_of(f"{origin.scheme}://{allowed}")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import email.utils
 import logging
-import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 import requests
@@ -35,31 +33,6 @@ RETRY_AFTER_CAP_S = 30.0
 BUSY = (429, 503)
 
 
-class Retry(NamedTuple):
-    """What may be sent again. Each field allows one kind of failure to be retried."""
-
-    #: Nothing left this machine: no connection was made.
-    unsent: bool = True
-    #: TikTok answered that it is busy (429, 503).
-    busy: bool = True
-    #: The request left and no answer came. Once: it may have been carried out.
-    lost: bool = False
-    #: Called before each request with the number of those before it that got no answer. If it raises,
-    #: nothing is sent.
-    before_send: Callable[[int], object] | None = None
-
-
-#: A code is never sent twice (RFC 6749 section 4.1.2 has the server revoke what it issued for it).
-CODE = Retry(busy=False)
-#: A refresh while the old access token still works: there is time, so nothing is risked.
-REFRESH_IN_TIME = Retry(unsent=False, busy=False)
-#: A refresh that somebody waits for, while the old access token still works.
-REFRESH_WAITED_FOR = Retry()
-#: Nothing is spent by asking twice.
-HARMLESS = Retry(lost=True)
-REVOCATION = Retry()
-
-
 class NoReply(TokenError, requests.ConnectionError):
     """No reply came. A `requests.ConnectionError` as well, for those who retry on it."""
 
@@ -82,60 +55,72 @@ class Transport:
     cert: Any = None
 
 
-def post(
-    session: requests.Session,
-    method: str,
-    url: str,
-    headers: Mapping[str, str],
-    body: Mapping[str, Any],
-    transport: Transport,
-    retry: Retry,
-) -> requests.Response:
-    """Send one OAuth request and return the reply, whatever it says.
+#: Source: https://developers.tiktok.com/doc/oauth-user-access-token-management (its samples).
+TOKEN_HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "Cache-Control": "no-cache",
+}
 
-    Order of operations: prepare (without the session's own parameters, cookies, credentials and
-    ``.netrc``), send once with a timeout, follow no redirect, read the reply in time and up to a size,
-    send again if `retry` allows.
 
-    Args:
-        session: Whose adapters, proxies and certificates to use.
-        method: POST or GET.
-        url: The endpoint.
-        headers: The request's headers.
-        body: ``data``, ``params`` or ``json``, as `requests.Request` takes them.
-        transport: How to reach the endpoint.
-        retry: What may be sent again.
+class OAuthRequest:
+    def __init__(self, session, method, url, headers, body, transport, *, may_replay=False):
+        silence_urllib3()
+        identity = {n: session.headers[n] for n in ("User-Agent", "Accept-Encoding") if n in session.headers}
+        sent_headers, hooks = {**identity, **headers}, {"response": read_in_time}
+        request = requests.Request(
+            method, url, headers=sent_headers, auth=transport.auth, hooks=hooks, **body
+        )
+        self.prepared = prepared = request.prepare()
+        self.session, self.transport, self.may_replay = session, transport, may_replay
+        self.settings = session.merge_environment_settings(
+            prepared.url or url,
+            dict(transport.proxies or {}),
+            False,
+            transport.verify,
+            transport.cert,
+        )
+        query = dict(parse_qsl(url.partition("?")[2]))
+        self.secrets = [s for fields in (query, *body.values()) for s in secrets_in(fields)]
+        from .deadline import longest_try
 
-    Raises:
-        NoReply: No reply came.
-    """
-    silence_urllib3()
-    identity = {n: session.headers[n] for n in ("User-Agent", "Accept-Encoding") if n in session.headers}
-    sent_headers, hooks = {**identity, **headers}, {"response": read_in_time}
-    request = requests.Request(method, url, headers=sent_headers, auth=transport.auth, hooks=hooks, **body)
-    prepared = request.prepare()
-    settings = session.merge_environment_settings(
-        prepared.url or url,
-        dict(transport.proxies or {}),
-        False,  # noqa: FBT003 - requests takes `stream` by position
-        transport.verify,
-        transport.cert,
-    )
-    query = dict(parse_qsl(url.partition("?")[2]))
-    secrets = [s for fields in (query, *body.values()) for s in secrets_in(fields)]
+        self.deadline_s = longest_try(transport.timeout)
+        self.start = None
 
-    def send() -> requests.Response:
+    @property
+    def seconds_left(self):
+        return self.deadline_s - (time.monotonic() - self.start if self.start else 0)
+
+    import contextlib
+
+    @contextlib.contextmanager
+    def ready(self):
+        yield self.send
+
+    def send(self):
+        self.start = self.start or time.monotonic()
+        try:
+            return self._send()
+        except NoReply as e:
+            if e.sent and not self.may_replay:
+                raise
+        return self._send()
+
+    def _send(self):
         failure = None
         try:
-            once = sending_once(session, prepared.url or url)
-            return once.send(prepared, timeout=transport.timeout, allow_redirects=False, **settings)
+            once = sending_once(self.session, self.prepared.url)
+            return once.send(
+                self.prepared, timeout=self.transport.timeout, allow_redirects=False, **self.settings
+            )
         except (RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as caught:
-            # ValueError: what requests raises over a nonsensical Location header.
             failure = caught
-        # Raised out here, so that not even the context holds requests' text, which quotes URLs.
-        raise _no_reply(failure, secrets)
+        raise _no_reply(failure, self.secrets)
 
-    return _with_retries(send, retry)
+
+def post(session, method, url, headers, body, transport, *, may_replay=False):
+    with OAuthRequest(session, method, url, headers, body, transport, may_replay=may_replay).ready() as send:
+        return send()
 
 
 def _no_reply(failure: Exception, secrets: list[str]) -> NoReply:
@@ -161,47 +146,3 @@ def _never_left(failure: Exception) -> bool:
     if isinstance(reason, urllib3.exceptions.SSLError):
         return isinstance(reason.args[0] if reason.args else None, ssl.SSLCertVerificationError)
     return isinstance(reason, urllib3.exceptions.NewConnectionError)
-
-
-def _with_retries(send: Callable[[], requests.Response], retry: Retry) -> requests.Response:
-    lost, unanswered = 0, None
-    for attempt in range(1, MAX_TRIES + 1):
-        if retry.before_send:
-            retry.before_send(lost)
-        try:
-            response = send()
-        except NoReply as error:
-            lost, unanswered = lost + error.sent, error if error.sent else unanswered
-            again = retry.lost and lost <= 1 if error.sent else retry.unsent
-            if not again or attempt == MAX_TRIES:
-                # An earlier request than the last may have been carried out.
-                raise unanswered or error from None
-            pause = _backoff(attempt)
-            log.info("no reply from TikTok's OAuth endpoint; asking again in %.1f s", pause)
-        else:
-            if not (retry.busy and response.status_code in BUSY) or attempt == MAX_TRIES:
-                return response
-            pause = _retry_after(response) or _backoff(attempt)
-            log.info("TikTok is busy (HTTP %s); asking again in %.1f s", response.status_code, pause)
-        time.sleep(pause)
-    raise AssertionError("unreachable: the last attempt returns or raises")
-
-
-def _backoff(attempt: int) -> float:
-    return BACKOFF_S * 2.0 ** (attempt - 1) * random.uniform(1, 1.5)  # noqa: S311 - spreads load, hides nothing
-
-
-def _retry_after(response: requests.Response) -> float:
-    """Return how many seconds the server asks to wait, capped; 0 if it does not say.
-
-    Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
-    """
-    said = response.headers.get("Retry-After", "")
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-    return min(max(seconds, 0.0), RETRY_AFTER_CAP_S) if seconds == seconds else 0.0  # noqa: PLR0124 - nan

@@ -1,37 +1,22 @@
-"""The half of the session that logs in, and the token that comes of it."""
+"""The authorization request, and the answer to it: the half of the session that logs in."""
 
 from __future__ import annotations
 
-import collections
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from oauthlib.oauth2 import WebApplicationClient
-from requests.adapters import HTTPAdapter
 
-from tiktok_oauth_session._connection.token_source import Updater, forget_failures
 from tiktok_oauth_session._http.allowed_hosts import is_loopback, require_secure
-from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, Transport
-from tiktok_oauth_session._oauth.grants import client_credentials, exchange_code
+from tiktok_oauth_session._http.oauth_request import Transport
+from tiktok_oauth_session._oauth.grants import exchange_code
 from tiktok_oauth_session._oauth.pending_logins import Consent, PendingLogins
-from tiktok_oauth_session._process import after_fork_in_child
-from tiktok_oauth_session.compliance import tiktok_compliance_fix
-from tiktok_oauth_session.errors import (
-    AuthorizationError,
-    StateMismatch,
-    StoreError,
-    TokenNotSaved,
-    reason_of,
-)
-from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
-from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken, split_scopes
+from tiktok_oauth_session.errors import AuthorizationError, StateMismatch
+from tiktok_oauth_session.platforms import Platform
+from tiktok_oauth_session.tokens import TikTokToken
 
 if TYPE_CHECKING:
     from requests_oauthlib import OAuth2Session as _Base
-
-    from tiktok_oauth_session.qr import QRLogin
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
@@ -40,14 +25,7 @@ else:
 CODE_VERIFIER_LENGTH = 64
 
 
-class _InOrder(collections.OrderedDict[Callable[..., Any], None]):
-    """Compliance hooks in the order they were registered; requests-oauthlib's set has none."""
-
-    def add(self, hook: Callable[..., Any]) -> None:
-        self[hook] = None
-
-
-class AuthorizingMixin(_Base):
+class AuthorizationMixin(_Base):
     """Logs in: authorize URL, code, token."""
 
     # What the parent has and its stubs leave out.
@@ -55,196 +33,14 @@ class AuthorizingMixin(_Base):
     _pkce: str | None
     compliance_hook: Any
 
-    def __init__(
-        self,
-        client_key: str | None = None,
-        *,
-        client_id: str | None = None,
-        client: Any = None,
-        client_secret: str | None = None,
-        scope: str | Iterable[str] | None = None,
-        redirect_uri: str | None = None,
-        token: Mapping[str, Any] | None = None,
-        token_updater: Updater | None = None,
-        store: TokenStore | None = None,
-        open_id: str | None = None,
-        platform: Platform = LOGIN_KIT,
-        pkce: str | None = None,
-        api_hosts: Iterable[str] = (),
-        token_timeout: float | tuple[float, float] = TOKEN_TIMEOUT_S,
-        **parent_kwargs: Any,
-    ) -> None:
-        if pkce not in (None, "S256"):
-            raise ValueError(f'pkce={pkce!r}: TikTok knows "S256" only (None: where TikTok requires it).')
-        if client_key and client_id and client_key != client_id:
-            raise ValueError("client_key and client_id are two names of one thing; they differ.")
-        self.platform = platform
-        self.client_secret = client_secret
-        self.store = store
-        self.api_hosts = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
-        self.token_timeout = token_timeout
-        self._open_id = open_id
-        self._code_verifier: str | None = None
-        self._logins = PendingLogins()
-        self._client_token_guard = threading.Lock()
-        key: Any = client_key or client_id  # None will do, whatever oauthlib's stubs say
-        super().__init__(
-            client_id=key,
-            client=client or WebApplicationClient(key),
-            scope=scope,
-            redirect_uri=redirect_uri,
-            token_updater=token_updater,
-            pkce=pkce,
-            **parent_kwargs,
-        )
-        if not split_scopes(self.scope) and platform.default_scope:
-            self._scope = list(platform.default_scope)
-        self.compliance_hook = {kind: _InOrder() for kind in self.compliance_hook}
-        tiktok_compliance_fix(self, platform=platform)
-        after_fork_in_child(self, AuthorizingMixin._leave_connections)
-        if token:
-            self._seed(TikTokToken(token))
+    platform: Platform
+    client_secret: str | None
+    token_timeout: Any
+    _pending_logins: PendingLogins | None = None
+    _code_verifier: str | None = None
 
-    def _leave_connections(self) -> None:
-        """In a forked child: the parent goes on talking over its connections."""
-        for adapter in self.adapters.values():
-            if isinstance(adapter, HTTPAdapter):
-                # A new pool: closing the old one would wait for a lock that a thread of the parent may hold.
-                pooled: Any = adapter  # its stubs leave out how it is pickled
-                pooled.__setstate__(pooled.__getstate__())
-        self._client_token_guard = threading.Lock()
-
-    def __getstate__(self) -> NoReturn:
-        """Refuse to be copied or pickled.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError(
-            f"A {type(self).__name__} cannot be copied or pickled: two copies of one refresh token log the "
-            "user out. Make another session with the same store= and open_id= instead."
-        )
-
-    # --- the token ---------------------------------------------------------------------------------
-
-    @property
-    def token(self) -> TikTokToken:
-        """The token as this session last saw it; assigning one hands it to the store."""
-        if self.store is not None and not self._client.token and (key := self._key()):
-            # Also after a logout: somebody may have logged in again.
-            stored = self.store.load(key)
-            if stored is not None:
-                self._hold(stored)
-        token: TikTokToken = self._client.token
-        return token
-
-    @token.setter
-    def token(self, value: Mapping[str, Any] | None) -> None:
-        token = TikTokToken(value)
-        key = self._key(token)
-        if token and self.store is not None and key:
-            self.store.save(key, token)
-            forget_failures(self.store, key)
-        self._hold(token)
-
-    def _own_token(self) -> TikTokToken:
-        """Return the token, also where a framework's session keeps it as a plain dict."""
-        token: Any = self.token
-        return token if isinstance(token, TikTokToken) else TikTokToken(token)
-
-    def _hold(self, token: TikTokToken) -> None:
-        """Let the session use a token, and nothing of the one before."""
-        client = self._client
-        client.access_token = client.refresh_token = None
-        client.expires_in = client._expires_at = None  # noqa: SLF001 - oauthlib never clears it
-        client.token = token
-        client.populate_token_attributes(token)
-        if token.open_id:
-            self._open_id = token.open_id
-
-    def _seed(self, token: TikTokToken) -> None:
-        """Begin with a token, unless the store knows a newer one of this account."""
-        key = self._key(token)
-        if self.store is not None and key:
-            with self.store.lock(key):
-                stored = self.store.load(key)
-                if stored is None:
-                    self.store.save(key, token)
-                else:
-                    token = stored
-        self._hold(token)
-
-    def _place(self, token: TikTokToken, spent: TikTokToken) -> TikTokToken:
-        """Put a refreshed token into the store, unless the store has gone on without it.
-
-        Returns:
-            The token that the store holds afterwards.
-
-        Raises:
-            TokenNotSaved: It could not be put there.
-        """
-        key = self._key(token)
-        if self.store is None or key is None:
-            return token
-        try:
-            with self.store.lock(key):
-                stored = self.store.load(key)
-                if stored is not None and stored.refresh_token != spent.refresh_token:
-                    return stored
-                self.store.save(key, token)
-        except StoreError as failure:
-            raise TokenNotSaved(
-                "TikTok issued a new token and it could not be saved: mend the store and call again in this "
-                f"process, or save the `token` of this error. ({reason_of(failure)})",
-                token=token,
-            ) from failure
-        return token
-
-    def _keep(self, token: TikTokToken) -> TikTokToken:
-        """Hand the token of a new login to store and updater, then use it."""
-        try:
-            if self.store is not None:
-                key = self._key(token)
-                if key is None:
-                    raise ValueError("the reply holds no open_id to keep it under")  # noqa: TRY301 - becomes the cause
-                # Without the lock: a refresh that is under way finds at its save that this token has come.
-                self.store.save(key, token)
-                forget_failures(self.store, key)
-            if self.token_updater:
-                self.token_updater(TikTokToken(token))
-        except Exception as failure:
-            raise TokenNotSaved(
-                "TikTok issued a token and it could not be saved: save the `token` of this error, or let the "
-                f"user log in again. ({reason_of(failure)})",
-                token=token,
-            ) from failure
-        self._hold(token)
-        return token
-
-    def _key(self, token: TikTokToken | None = None) -> AccountKey | None:
-        open_id = (token.open_id if token else None) or self._open_id
-        return AccountKey(self.client_id or "", open_id) if open_id else None
-
-    @property
-    def open_id(self) -> str | None:
-        """Whose token it is: TikTok's id of the user within this app."""
-        return self._open_id
-
-    @property
-    def granted_scopes(self) -> list[str]:
-        """The scopes that the user granted, which may be fewer than asked."""
-        return self._own_token().scopes
-
-    @property
-    def missing_scopes(self) -> list[str]:
-        """The scopes that were asked for and not granted; empty while nobody is logged in."""
-        token = self._own_token()
-        return [scope for scope in split_scopes(self.scope) if scope not in token.scopes] if token else []
-
-    @property
-    def authorized(self) -> bool:
-        """Whether there is an access token; not whether it is still alive."""
-        return bool(self.token and self.access_token)
+    #: Hands the token of a new login to whoever keeps it, then uses it.
+    _keep_login: Callable[[TikTokToken], TikTokToken]
 
     # --- logging in --------------------------------------------------------------------------------
 
@@ -255,6 +51,12 @@ class AuthorizingMixin(_Base):
         Keep it beside the state where another process finishes the login.
         """
         return self._code_verifier
+
+    def _logins(self) -> PendingLogins:
+        # Made when the first login begins: most sessions begin none.
+        if self._pending_logins is None:
+            self._pending_logins = PendingLogins()
+        return self._pending_logins
 
     def new_state(self) -> str:
         """Return a state for a new login, and remember it."""
@@ -306,7 +108,7 @@ class AuthorizingMixin(_Base):
             kwargs["code_challenge"] = self._client.create_code_challenge(verifier, "S256")
             kwargs["code_challenge_method"] = "S256"
         self._code_verifier = verifier
-        self._logins.begin(state, verifier)
+        self._logins().begin(state, verifier)
         page = self._client.prepare_request_uri(
             url or self.platform.authorization_endpoint,
             redirect_uri=self.redirect_uri,
@@ -396,7 +198,7 @@ class AuthorizingMixin(_Base):
             headers=headers,
             parameters={"body": body, "username": username, "password": password, **kwargs},
         )
-        return self._keep(token)
+        return self._keep_login(token)
 
     def _consent(self, code: str | None, response: str | None, state: object) -> Consent:
         on_client = getattr(self._client, "code", None)
@@ -406,7 +208,7 @@ class AuthorizingMixin(_Base):
                 return Consent(on_client or "")
             raise ValueError("Please supply either code or authorization_response parameters.")
         try:
-            consent = self._logins.finish(
+            consent = self._logins().finish(
                 code=code, authorization_response=response, state=state, known_state=self._state
             )
         except StateMismatch:
@@ -427,58 +229,3 @@ class AuthorizingMixin(_Base):
                 "that began it."
             )
         return self._code_verifier
-
-    def start_qr_login(self, scope: str | Iterable[str] | None = None, state: str | None = None) -> QRLogin:
-        """Begin a login by QR code: show the code that is returned, and wait for it.
-
-        Args:
-            scope: The scopes to ask for; None asks for the session's.
-            state: A state of one's own; a new random one, if None.
-
-        Returns:
-            The login: ``.url`` to draw, ``.poll()`` for its status, ``.wait(timeout)`` for the token.
-
-        Raises:
-            AuthorizationError: TikTok gave no QR code.
-            TokenError: No reply came.
-            ValueError: This surface has no login by QR code.
-
-        Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
-        """
-        # Here: most sessions never draw one.
-        from tiktok_oauth_session.qr import QRLogin
-
-        return QRLogin(self, scope, state)
-
-    def fetch_client_token(self) -> TikTokToken:
-        """Fetch a token for the app itself (client credentials): no user, no refresh token.
-
-        The session renews it when it expires. It is not put into the store: asking again costs nothing.
-
-        Raises:
-            TokenError: TikTok gave none.
-
-        Source: https://developers.tiktok.com/doc/client-access-token-management
-        """
-        token = client_credentials(self, Transport(timeout=self.token_timeout))
-        if self.token_updater:
-            self.token_updater(TikTokToken(token))
-        self._client_token = token.access_token
-        self._hold(token)
-        return token
-
-    _client_token: str | None = None
-
-    def _holds_client_token(self, token: TikTokToken) -> bool:
-        return self._client_token is not None and token.access_token == self._client_token
-
-    def _renewed_client_token(self, token: TikTokToken) -> TikTokToken:
-        """Return another client token than one that will not do."""
-        if token.freshness() is Freshness.ADVISORY:
-            return token
-        with self._client_token_guard:
-            current = self._own_token()
-            if self._holds_client_token(current) and current.access_token != token.access_token:
-                # Another thread was faster.
-                return current
-            return self.fetch_client_token()

@@ -6,8 +6,11 @@ secrets, follow redirects, forget the old token first and pass the caller's requ
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import parse_qsl
 
@@ -16,16 +19,19 @@ from oauthlib.oauth2 import LegacyApplicationClient
 from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
-from tiktok_oauth_session._http.oauth_request import CODE, HARMLESS, Retry, Transport, post
+from tiktok_oauth_session._http.deadline import longest_try
+from tiktok_oauth_session._http.oauth_request import TOKEN_HEADERS, OAuthRequest, Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
-from tiktok_oauth_session._oauth.responses import token_fields
-from tiktok_oauth_session.compliance import TOKEN_HEADERS
+from tiktok_oauth_session._oauth.responses import read_reply, token_fields
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.tokens import TikTokToken
 
 if TYPE_CHECKING:
     from tiktok_oauth_session._oauth.pending_logins import Consent
     from tiktok_oauth_session.platforms import Platform
+
+
+log = logging.getLogger(__name__)
 
 
 class Granted(Protocol):
@@ -97,7 +103,7 @@ def exchange_code(
     sent_headers: Mapping[str, str] = headers or TOKEN_HEADERS
     for hook in session.compliance_hook["access_token_request"]:
         url, sent_headers, request = hook(url, sent_headers, request)
-    token = _token_from(session, "access_token_response", method, url, sent_headers, request, transport, CODE)
+    token = _token_from(session, method, url, sent_headers, request, transport)
     if consent.scopes and "scope" not in token:
         token["scope"] = consent.scopes
     return token
@@ -122,47 +128,122 @@ def _authenticated(
     return transport, bool(include_client_id)
 
 
-def refresh(
-    session: Granted,
-    url: str,
-    spent: TikTokToken,
-    secret: str | None,
-    transport: Transport,
-    retry: Retry,
-    *,
-    headers: Mapping[str, str] | None = None,
-    body: str = "",
-    extra: Mapping[str, Any] | None = None,
-) -> TikTokToken:
-    """Spend a refresh token on a new token.
+class RefreshGrant:
+    """What spends refresh tokens for a session.
 
-    Raises:
-        TokenError: There came none.
+    Args:
+        session: The session.
+        url: The endpoint.
+        secret: The app's secret.
+        transport: How to reach the endpoint.
+        headers: The request's headers; the usual ones, if None.
+        body: Parameters to add, form-encoded.
+        extra: More of them.
     """
-    require_secure(url)
-    parameters = {"scope": session.scope, **session.auto_refresh_kwargs, **(extra or {})}
-    if session.platform.token_endpoint_auth_method == "client_secret_post" and secret:
-        parameters.setdefault("client_secret", secret)
-    written = session._client.prepare_refresh_body(  # noqa: SLF001 - requests-oauthlib has no public name for it
-        body=body, refresh_token=spent.refresh_token, **parameters
-    )
-    sent_headers: Mapping[str, str] = headers or TOKEN_HEADERS
-    for hook in session.compliance_hook["refresh_token_request"]:
-        url, sent_headers, written = hook(url, sent_headers, written)
-    method, placement = session.platform.token_method, session.platform.parameter_placement
-    place = {"json": "json", "form": "data", "query": "params"}[placement]
-    request = {place: _pairs(written)}
-    return _token_from(
-        session,
-        "refresh_token_response",
-        method,
-        url,
-        sent_headers,
-        request,
-        transport,
-        retry,
-        spent,
-    )
+
+    def __init__(
+        self,
+        session: Granted,
+        url: str,
+        secret: str | None,
+        transport: Transport,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._session, self._url, self._secret, self._transport = session, url, secret, transport
+        self._headers, self._body, self._extra = headers or TOKEN_HEADERS, body, extra or {}
+        digest = hashlib.sha256((secret or "").encode("utf-8", "surrogatepass")).hexdigest()
+        #: The app, for which TikTok's verdict on its credentials counts.
+        self.app = (url, session.client_id, digest)
+        self.deadline_s = longest_try(transport.timeout)
+
+    def prepare(self, spent: TikTokToken) -> PreparedRefresh:
+        """Make the request that spends a refresh token.
+
+        Raises:
+            InsecureTransportError: It would travel unencrypted.
+        """
+        session, platform, url = self._session, self._session.platform, self._url
+        require_secure(url)
+        parameters = {"scope": session.scope, **session.auto_refresh_kwargs, **self._extra}
+        if platform.token_endpoint_auth_method == "client_secret_post" and self._secret:
+            parameters.setdefault("client_secret", self._secret)
+        written = session._client.prepare_refresh_body(  # noqa: SLF001 - requests-oauthlib has no public name for it
+            body=self._body, refresh_token=spent.refresh_token, **parameters
+        )
+        headers: Mapping[str, str] = self._headers
+        for hook in session.compliance_hook["refresh_token_request"]:
+            url, headers, written = hook(url, headers, written)
+        place = {"json": "json", "form": "data", "query": "params"}[platform.parameter_placement]
+        fields = {place: _pairs(written)}
+        request = OAuthRequest(
+            cast("requests.Session", session), platform.token_method, url, headers, fields, self._transport
+        )
+        return PreparedRefresh(session, request, spent, _secrets(url, fields))
+
+
+class PreparedRefresh:
+    """One refresh token's request, ready to be sent.
+
+    Args:
+        session: Whose hooks read the reply.
+        request: The request.
+        spent: The token that it spends.
+        secrets: The secrets in it.
+    """
+
+    def __init__(
+        self, session: Granted, request: OAuthRequest, spent: TikTokToken, secrets: list[str]
+    ) -> None:
+        self._session, self._request, self._spent, self._secrets = session, request, spent, secrets
+        # Before the request: a lifetime counted from here never ends too late.
+        self._requested_at = time.time()
+        self.deadline_s = request.deadline_s
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until it is given up."""
+        return self._request.seconds_left
+
+    def ready(self) -> AbstractContextManager[Callable[[], requests.Response]]:
+        """Lend what sends it, once what that takes is there."""
+        return self._request.ready()
+
+    def read(self, response: requests.Response, keep: Callable[[TikTokToken], object]) -> TikTokToken:
+        """Return the token in the reply.
+
+        Args:
+            response: The reply.
+            keep: Takes the token before the user's hooks, which may fail, see the reply.
+
+        Raises:
+            TokenError: There is none in it.
+        """
+        own: TikTokToken | None = None
+        refusal: TokenError | None = None
+        try:
+            own = self._token_in(read_reply(response, platform=self._session.platform))
+            keep(own)
+        except TokenError as error:
+            refusal = error
+        try:
+            for hook in self._session.compliance_hook["refresh_token_response"]:
+                response = hook(response)
+            return self._token_in(response)
+        except Exception as error:
+            if own is None:
+                raise refusal or error from None
+            log.error(  # noqa: TRY400 - the error's own words may hold a secret
+                "a refresh_token_response hook failed (%s); TikTok's reply is used as it came",
+                type(error).__name__,
+            )
+            return own
+
+    def _token_in(self, response: requests.Response) -> TikTokToken:
+        fields = token_fields(response, sent=self._secrets)
+        return TikTokToken.from_reply(fields, requested_at=self._requested_at, previous=self._spent)
 
 
 def client_credentials(session: Granted, transport: Transport) -> TikTokToken:
@@ -183,30 +264,33 @@ def client_credentials(session: Granted, transport: Transport) -> TikTokToken:
     for hook in session.compliance_hook["access_token_request"]:
         url, headers, request = hook(url, headers, request)
     method = session.platform.token_method
-    return _token_from(session, "access_token_response", method, url, headers, request, transport, HARMLESS)
+    return _token_from(session, method, url, headers, request, transport, may_replay=True)
 
 
 def _token_from(
     session: Granted,
-    response_hooks: str,
     method: str,
     url: str,
     headers: Mapping[str, str],
     request: dict[str, Any],
     transport: Transport,
-    retry: Retry,
-    previous: TikTokToken | None = None,
+    *,
+    may_replay: bool = False,
 ) -> TikTokToken:
     # Before the request: a lifetime counted from here never ends too late.
     requested_at = time.time()
-    secrets = secrets_in(dict(parse_qsl(url.partition("?")[2])))
-    secrets += [secret for fields in request.values() for secret in secrets_in(fields)]
-    response = post(cast("requests.Session", session), method, url, headers, request, transport, retry)
-    for hook in session.compliance_hook[response_hooks]:
+    requests_session = cast("requests.Session", session)
+    response = post(requests_session, method, url, headers, request, transport, may_replay=may_replay)
+    for hook in session.compliance_hook["access_token_response"]:
         response = hook(response)
-    return TikTokToken.from_reply(
-        token_fields(response, sent=secrets), requested_at=requested_at, previous=previous
-    )
+    fields = token_fields(response, sent=_secrets(url, request))
+    return TikTokToken.from_reply(fields, requested_at=requested_at)
+
+
+def _secrets(url: str, request: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the secrets of a request, which its reply may quote."""
+    in_query = secrets_in(dict(parse_qsl(url.partition("?")[2])))
+    return in_query + [secret for fields in request.values() for secret in secrets_in(fields)]
 
 
 def _pairs(body: str) -> dict[str, str]:

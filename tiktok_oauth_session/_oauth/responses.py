@@ -130,6 +130,17 @@ def _log_id(body: Mapping[str, Any]) -> str | None:
     return None
 
 
+def read_reply(response: requests.Response, *, platform: Platform) -> requests.Response:
+    """Make a wrapped token reply flat (an ``access_token_response`` and ``refresh_token_response`` hook)."""
+    body = json_object(response)
+    if body is not None:
+        flat = flatten(platform, body)
+        if flat != body:
+            response._content = json.dumps(flat).encode()  # noqa: SLF001 - requests offers no other way
+            response.encoding = "utf-8"
+    return response
+
+
 def token_fields(response: requests.Response, *, sent: Iterable[str] = ()) -> dict[str, Any]:
     """Return the fields of a flattened token reply.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 def pytest_configure() -> None:
     """Let a failing conformance test show both sides of its comparison."""
     pytest.register_assert_rewrite("tiktok_oauth_session.testing.conformance")
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_tiktok_connections() -> Iterator[None]:
+    """Let no test know the connections of another."""
+    yield
+    # Only if a test has used any: most test runs with this package installed have nothing to do with it.
+    memory = sys.modules.get("tiktok_oauth_session._connection.process_memory")
+    if memory is not None:
+        memory.forget_connections()
 
 
 @pytest.fixture

@@ -1,0 +1,369 @@
+"""A connection: which account, where its token lives, how it is refreshed, and when."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tiktok_oauth_session._connection.process_memory import Untold, memory
+from tiktok_oauth_session._connection.single_flight import Flight, copy_of
+from tiktok_oauth_session._connection.token_source import TokenSource
+from tiktok_oauth_session._connection.transaction import Demand, RefreshGrant, Transaction
+from tiktok_oauth_session._process import main_thread_has_ended, start_thread
+from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, TokenError, TokenNotSaved, reason_of
+from tiktok_oauth_session.tokens import Freshness, TikTokToken
+
+log = logging.getLogger(__name__)
+
+#: Seconds in which a refresh that is merely advisable has begun, or its caller goes on without it: somebody
+#: may hold all connections to the database.
+ADVISORY_PATIENCE_S = 1.0
+#: Seconds that a caller waits beyond the deadline of a request, for its outcome.
+OUTCOME_S = 0.5
+
+
+class Connection:
+    """Keeps one connection's token alive. Whatever speaks HTTP asks it for a token that works.
+
+    Args:
+        source: Where the token lives.
+        grant: What asks TikTok for another one.
+    """
+
+    def __init__(self, source: TokenSource, grant: RefreshGrant) -> None:
+        self._source, self._grant = source, grant
+        self._known = source.known
+
+    # --- a token that works ------------------------------------------------------------------------
+
+    def fresh(self, mine: TikTokToken) -> TikTokToken:
+        """Return the token to use now.
+
+        In the advisory window one caller refreshes and nobody else waits; in the mandatory window and
+        after expiry everybody waits for the one refresh. While the old token works, a failure is a log
+        line.
+
+        Args:
+            mine: The token as the caller last saw it.
+
+        Raises:
+            ReauthorizationRequired: Only a new login helps.
+            TokenError: It has expired and could not be refreshed.
+            TokenNotSaved: It was refreshed and could not be saved.
+            StoreError: It has expired and the store failed.
+        """
+        freshness, pending = mine.freshness(), self._known.is_pending
+        if not pending and freshness is Freshness.FRESH:
+            return mine
+        if not pending and freshness is not Freshness.EXPIRED and self._known.is_paused:
+            return mine
+        try:
+            if not pending and freshness is Freshness.ADVISORY:
+                return self._advisory(mine)
+            return self._required(Demand(mine, _is_nearly_over))
+        except TokenNotSaved:
+            raise
+        except (TokenError, StoreError) as error:
+            if mine.freshness() is Freshness.EXPIRED:
+                raise
+            log.warning("the token could not be refreshed and still works: %s", error)
+            self._known.pause(mine)
+            return mine
+
+    def renew(self, mine: TikTokToken, *, is_refused: bool = False) -> TikTokToken:
+        """Return another token than `mine`: somebody else's newer one, or one that is asked for now.
+
+        Args:
+            mine: The token that will not do, although its time is not up.
+            is_refused: Whether that is because TikTok says that it is dead.
+
+        Raises:
+            TokenError: As for `fresh`.
+            StoreError: As for `fresh`.
+        """
+
+        def is_due(current: TikTokToken) -> bool:
+            return current.access_token == mine.access_token or _is_nearly_over(current)
+
+        return self._required(Demand(mine, is_due, is_refused=is_refused))
+
+    def ahead(self, mine: TikTokToken, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
+        """Refresh ahead of time, in this very thread, unless somebody else is at it or has done it.
+
+        Args:
+            mine: The token as the caller last saw it.
+            is_due: Tells whether a token is to be refreshed, asked with the lock held.
+
+        Returns:
+            The new token; None if there was nothing to do.
+
+        Raises:
+            TokenError: As for `fresh`.
+            StoreError: As for `fresh`.
+        """
+        due: list[TikTokToken] = []
+
+        def is_still_due(current: TikTokToken) -> bool:
+            due.extend([current] * is_due(current))
+            return bool(due)
+
+        token = self._inline(Demand(mine, is_still_due, lock_timeout=0.0))
+        return token if due else None
+
+    def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None], *, may_refresh: bool) -> None:
+        """Revoke, while nobody can refresh. A token that has expired is refreshed first.
+
+        Args:
+            mine: The token as the caller last saw it.
+            revoke: Revokes a token and forgets it.
+            may_refresh: Whether the caller has what a refresh needs.
+
+        Raises:
+            TokenError: It has expired and could not be refreshed.
+            StoreError: As for `fresh`.
+        """
+        flight = self._known.flight
+        if flight is not None:
+            flight.wait_for_result(self._until())
+        if may_refresh and mine.freshness() is Freshness.EXPIRED:
+            mine = self._required(Demand(mine, lambda current: current.freshness() is Freshness.EXPIRED))
+        ending = Transaction(
+            self._source, self._grant, Demand(mine, _is_nearly_over), _no_flight(), is_inline=True
+        )
+        with ending.excluding_all():
+            revoke(ending.current())
+
+    # --- by whom -----------------------------------------------------------------------------------
+
+    def _advisory(self, mine: TikTokToken) -> TikTokToken:
+        if self._runs_inline():
+            demand = Demand(mine, _is_advisable, lock_timeout=0.0)
+            return self._inline(demand) or mine
+        if self._known.flight is not None:
+            return mine
+        demand = Demand(mine, _is_advisable, lock_timeout=0.0)
+        with self._holding_back():
+            flight = self._begun(demand, is_advisory=True)
+            if flight is None:
+                return mine
+            return self._led(flight, self._until(), begun_by=time.monotonic() + ADVISORY_PATIENCE_S) or mine
+
+    def _required(self, demand: Demand) -> TikTokToken:
+        """Return a token for a demand, from this process's one refresh."""
+        if self._runs_inline():
+            return self._inline_for(demand)
+        until, done = self._until(), None
+        with self._holding_back():
+            while done is None:
+                flight = self._known.flight
+                if flight is not None:
+                    done = self._joined(flight, demand, until)
+                    continue
+                flight = self._begun(demand)
+                if flight is not None:
+                    done = self._led(flight, until)
+                elif self._known.flight is None:
+                    # There is no thread to be had.
+                    done = self._inline_for(demand)
+        return done
+
+    @contextlib.contextmanager
+    def _holding_back(self) -> Iterator[None]:
+        """Let an interruption of the caller wait while a token is being spent.
+
+        Job queues end the process as soon as it arrives at the top.
+        """
+        try:
+            yield
+        except TikTokOAuthError:
+            raise
+        except BaseException:
+            flight = self._known.flight
+            if flight is not None:
+                flight.hold_back()
+            raise
+
+    def _until(self) -> float:
+        return time.monotonic() + self._grant.deadline_s + OUTCOME_S
+
+    def _runs_inline(self) -> bool:
+        return not self._source.any_thread or self._source.is_locked_here() or _has_greenlets_only()
+
+    def _inline_for(self, demand: Demand) -> TikTokToken:
+        token = self._inline(demand)
+        if token is None:
+            raise AssertionError("unreachable: a demand without a time limit is met, or it is an error")
+        return token
+
+    def _inline(self, demand: Demand) -> TikTokToken | None:
+        token = Transaction(self._source, self._grant, demand, _no_flight(), is_inline=True).run()
+        self._tell()
+        return token
+
+    def _begun(self, demand: Demand, *, is_advisory: bool = False) -> Flight | None:
+        """Begin a refresh in a thread of its own; None if somebody else has, or no thread is to be had."""
+        if main_thread_has_ended() and threading.current_thread().daemon:
+            # It may be stopped at any moment, with the only copy of a token in hand.
+            raise TokenError("The program has ended; nothing was spent.", error="no_reply")
+        flight = Flight(is_advisory=is_advisory)
+        with memory().guard:
+            if self._known.flight is not None:
+                return None
+            self._known.flight = flight
+        context = contextvars.copy_context()
+        transaction = Transaction(self._source, self._grant, demand, flight, is_inline=False)
+        try:
+            start_thread(lambda: context.run(self._run, flight, transaction), "tiktok-oauth-refresh")
+        except RuntimeError:
+            self._remove(flight)
+            return None
+        except BaseException:
+            if flight.abandon():
+                self._remove(flight)
+            raise
+        return flight
+
+    def _remove(self, flight: Flight) -> None:
+        with memory().guard:
+            if self._known.flight is flight:
+                self._known.flight = None
+
+    def _run(self, flight: Flight, transaction: Transaction) -> None:
+        """Be the thread of a refresh."""
+        token: TikTokToken | None = None
+        error: BaseException | None = None
+        if not flight.begin():
+            return
+        try:
+            token = transaction.run()
+        except BaseException as failure:  # noqa: BLE001 - whatever it is, it is for those who wait
+            error = failure
+        # First: whoever comes from here on begins anew, with what the store holds by now.
+        self._remove(flight)
+        flight.end(token, error)
+        if flight.leader_is_gone:
+            with contextlib.suppress(TokenNotSaved):
+                self._tell()
+
+    # --- waiting -----------------------------------------------------------------------------------
+
+    def _led(self, flight: Flight, until: float, *, begun_by: float | None = None) -> TikTokToken | None:
+        """Wait for a refresh that this caller began, and tell its updater."""
+        try:
+            if begun_by is not None and not flight.wait(
+                begun_by, lambda: flight.is_spending or flight.is_over
+            ):
+                return None
+            token = self._outcome(flight, until)
+            self._tell()
+        except TokenNotSaved as error:
+            flight.tell_error = error
+            raise
+        finally:
+            flight.leader_is_gone = True
+            flight.tell()
+        return token
+
+    def _joined(self, flight: Flight, demand: Demand, until: float) -> TikTokToken | None:
+        """Wait for somebody else's refresh; None if it is no answer to this caller's demand."""
+        try:
+            token = self._outcome(flight, until)
+        except TokenNotSaved:
+            raise
+        except (TokenError, StoreError):
+            if flight.is_advisory and flight.is_over:
+                return None
+            raise
+        if token is None or demand.is_due(token):
+            return None
+        if not self._source.is_durable:
+            flight.wait(until, lambda: flight.leader_is_gone)
+            if flight.tell_error is not None:
+                raise copy_of(flight.tell_error)
+            self._tell()
+        return token
+
+    def _outcome(self, flight: Flight, until: float) -> TikTokToken | None:
+        if not flight.wait_for_result(until):
+            if flight.is_lost and flight.abandon():
+                self._remove(flight)
+                return None
+            raise TokenError(
+                "The refresh takes longer than this session waits, or another process holds the account's "
+                "lock for as long. Try again.",
+                error="no_reply",
+                retry_after=OUTCOME_S,
+            )
+        error = flight.error or flight.save_error
+        if error is not None and flight.token is None:
+            raise copy_of(error)
+        return flight.token
+
+    # --- telling -----------------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        """Let an updater take a new token that it has yet to take: once, whoever comes.
+
+        Raises:
+            TokenNotSaved: It failed.
+        """
+        known = self._known
+        if known.untold is None:
+            return
+        with known.telling:
+            untold = known.untold
+            if untold is None:
+                return
+            # An updater that uses the session itself finds nothing more to tell.
+            known.untold = None
+            try:
+                untold.updater(TikTokToken(untold.token))
+            except Exception as failure:
+                self._tell_again(untold, failure)
+            except BaseException:
+                known.owe(untold)
+                raise
+            else:
+                known.owe(known.untold)
+
+    def _tell_again(self, untold: Untold, failure: Exception) -> None:
+        if self._source.is_durable and untold.failures:
+            self._known.owe(None)
+            log.warning("token_updater failed again (%s); the store holds the token", reason_of(failure))
+            return
+        self._known.owe(untold._replace(failures=untold.failures + 1))
+        where = "The store holds it" if self._source.is_durable else "The old refresh token is spent"
+        raise TokenNotSaved(
+            f"TikTok issued a new token and token_updater did not take it. {where}; the next call tells the "
+            f"updater again, or save the `token` of this error yourself. ({reason_of(failure)})",
+            token=untold.token,
+        ) from failure
+
+
+def _is_nearly_over(token: TikTokToken) -> bool:
+    return token.freshness() > Freshness.ADVISORY
+
+
+def _is_advisable(token: TikTokToken) -> bool:
+    return token.freshness() > Freshness.FRESH
+
+
+def _no_flight() -> Flight:
+    """Return what a refresh that nobody waits for tells its steps."""
+    return Flight(is_advisory=False)
+
+
+def _has_greenlets_only() -> bool:
+    """Tell whether gevent switches between requests here, but not between threads."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return (
+        monkey is not None
+        and monkey.is_module_patched("socket")
+        and not monkey.is_module_patched("threading")
+    )

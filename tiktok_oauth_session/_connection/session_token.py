@@ -1,0 +1,204 @@
+"""The token as a session holds it: whose it is, where it goes, and what it was granted."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tiktok_oauth_session._connection.process_memory import Updater, memory
+from tiktok_oauth_session.errors import StoreConflict, StoreError, TokenNotSaved, reason_of
+from tiktok_oauth_session.stores import TokenStore
+from tiktok_oauth_session.tokens import AccountKey, TikTokToken, split_scopes
+
+if TYPE_CHECKING:
+    from requests_oauthlib import OAuth2Session as _Base
+else:
+    # Cooperative: whichever OAuth2Session comes after it in the subclass.
+    _Base = object
+
+log = logging.getLogger(__name__)
+
+
+class SessionTokenMixin(_Base):
+    """Holds the token of one account, of a store or of nobody but this session."""
+
+    # What the parent has and its stubs leave out.
+    _client: Any
+    token_updater: Updater | None
+
+    store: TokenStore | None
+    #: Under which key the store has the account: what the caller said, or else whose token it is.
+    _open_id: str | None
+    #: Whether the caller said it: then it stays so, whatever a reply says.
+    _open_id_is_given: bool
+
+    @property
+    def token(self) -> TikTokToken:
+        """The token as this session last saw it; assigning one hands it to the store."""
+        if self.store is not None and not self._client.token and (key := self._key()):
+            # Also after a logout: somebody may have logged in again.
+            stored = self.store.load(key)
+            if stored is not None:
+                self._use(stored)
+        token: TikTokToken = self._client.token
+        return token
+
+    @token.setter
+    def token(self, value: Mapping[str, Any] | None) -> None:
+        token = TikTokToken(value)
+        key = self._key(token)
+        if token and self.store is not None and key:
+            self.store.save(key, token)
+            memory().forget(self.store, key)
+        self._use(token)
+
+    @property
+    def open_id(self) -> str | None:
+        """Whose token it is: the `open_id` that the session was made with, or else TikTok's id of the user."""
+        return self._open_id
+
+    @property
+    def granted_scopes(self) -> list[str]:
+        """The scopes that the user granted, which may be fewer than asked."""
+        return self._own_token().scopes
+
+    @property
+    def missing_scopes(self) -> list[str]:
+        """The scopes that were asked for and not granted; empty while nobody is logged in."""
+        token = self._own_token()
+        return [scope for scope in split_scopes(self.scope) if scope not in token.scopes] if token else []
+
+    @property
+    def authorized(self) -> bool:
+        """Whether there is an access token; not whether it is still alive."""
+        return bool(self.token and self.access_token)
+
+    def _own_token(self) -> TikTokToken:
+        """Return the token, also where a framework's session keeps it as a plain dict."""
+        token: Any = self.token
+        return token if isinstance(token, TikTokToken) else TikTokToken(token)
+
+    def _use(self, token: TikTokToken) -> None:
+        """Let the session use a token, and nothing of the one before."""
+        client = self._client
+        client.access_token = client.refresh_token = None
+        client.expires_in = client._expires_at = None  # noqa: SLF001 - oauthlib never clears it
+        client.token = token
+        client.populate_token_attributes(token)
+        if token.open_id and not self._open_id_is_given:
+            self._open_id = token.open_id
+
+    def _key(self, token: TikTokToken | None = None) -> AccountKey | None:
+        """Return under which key the store has the account; None if nobody knows yet."""
+        told = token.open_id if token and not self._open_id_is_given else None
+        open_id = told or self._open_id
+        return AccountKey(self.client_id or "", open_id) if open_id else None
+
+    # --- beginning with a token --------------------------------------------------------------------
+
+    def _begin_with(self, token: TikTokToken) -> None:
+        """Begin with a token, unless the store knows a newer one of this account."""
+        key = self._key(token)
+        if self.store is None or not (key or token.refresh_token):
+            self._use(token)
+        elif key:
+            self._use(self._stored_or(token, key))
+        else:
+            self._begin_unnamed(self.store, token)
+
+    def _stored_or(self, token: TikTokToken, key: AccountKey) -> TikTokToken:
+        assert self.store is not None  # noqa: S101 - for mypy: the callers have looked
+        with self.store.lock(key):
+            stored = self.store.load(key)
+            if stored is None:
+                self.store.save(key, token)
+        return token if stored is None else stored
+
+    # --- a token that does not say whose it is -----------------------------------------------------
+
+    def _begin_unnamed(self, store: TokenStore, token: TikTokToken) -> None:
+        """Begin with a token that does not say whose it is, as requests-oauthlib's documents.
+
+        Until a reply tells, all processes that were given it find each other under the refresh token's
+        digest. Afterwards the account's open_id stands there.
+        """
+        stored = self._stored_or(token, _unnamed_key(self.client_id, token))
+        if stored.open_id:
+            named = store.load(AccountKey(self.client_id or "", stored.open_id))
+            self._open_id = stored.open_id
+            # Without a refresh token it only says whose it was: they have logged out.
+            stored = named or (stored if stored.refresh_token else TikTokToken())
+        self._use(stored)
+        if not self._open_id:
+            self._unnamed = _unnamed_key(self.client_id, token)
+
+    _unnamed: AccountKey | None = None
+
+    def _name(self, store: TokenStore, new: TikTokToken) -> TikTokToken:
+        """Put a token that has just told whose it is under its account's key."""
+        unnamed, self._unnamed = self._unnamed, None
+        key = AccountKey(self.client_id or "", new.open_id or "")
+        if not new.access_token:
+            # Somebody who was given the same document has done it.
+            return store.load(key) or new
+        if unnamed is None or not new.open_id:
+            return new
+        try:
+            stored = self._stored_or(new, key)
+            with contextlib.suppress(StoreConflict):
+                store.save(unnamed, TikTokToken(open_id=new.open_id), replacing=new.refresh_token)
+        except StoreError as error:
+            # It is safe where it is.
+            log.warning("the token of %s has not found its place yet: %s", new.open_id, error)
+            self._unnamed = unnamed
+            return new
+        return stored
+
+    # --- a new login -------------------------------------------------------------------------------
+
+    def _keep_login(self, token: TikTokToken) -> TikTokToken:
+        """Hand the token of a new login to store and updater, then use it.
+
+        Raises:
+            TokenNotSaved: It could not be saved, or is another user's.
+        """
+        try:
+            if self.store is not None:
+                key = self._key(token)
+                if key is None:
+                    raise ValueError("the reply holds no open_id to keep it under")  # noqa: TRY301 - becomes the cause
+                self._require_same_user(self.store, key, token)
+                # Without the lock: a refresh that is under way finds at its save that this token has come.
+                self.store.save(key, token)
+                memory().forget(self.store, key)
+            if self.token_updater:
+                self.token_updater(TikTokToken(token))
+        except TokenNotSaved:
+            raise
+        except Exception as failure:
+            raise TokenNotSaved(
+                "TikTok issued a token and it could not be saved: save the `token` of this error, or let the "
+                f"user log in again. ({reason_of(failure)})",
+                token=token,
+            ) from failure
+        self._use(token)
+        return token
+
+    def _require_same_user(self, store: TokenStore, key: AccountKey, token: TikTokToken) -> None:
+        if not self._open_id_is_given or token.open_id in (None, key.open_id):
+            return
+        stored = store.load(key)
+        if stored is not None and stored.open_id and stored.open_id != token.open_id:
+            raise TokenNotSaved(
+                f"Another user logged in ({token.open_id}) than the one whose account {key.open_id} is "
+                f"({stored.open_id}); nothing was saved. Delete the account first if it changes hands.",
+                token=token,
+            )
+
+
+def _unnamed_key(client_key: str | None, token: TikTokToken) -> AccountKey:
+    digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass")).hexdigest()
+    return AccountKey(client_key or "", f"refresh-token:{digest[:32]}")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tiktok_oauth_session._http.oauth_request import Retry, Transport, post
+from tiktok_oauth_session._http.oauth_request import Transport, post
 
 URL = "https://open.tiktokapis.com/v2/oauth/token/"
-NO_RETRY = Retry(unsent=False, busy=False)
 
 
 @pytest.fixture
@@ -19,8 +18,8 @@ def http(fake):
         yield session
 
 
-def ask(http, retry=NO_RETRY, transport=None, **body):
+def ask(http, transport=None, *, may_replay=False, **body):
     """Ask for a token of the app itself."""
     body = body or {"data": {"grant_type": "client_credentials", "client_secret": "fake-secret"}}
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    return post(http, "POST", URL, headers, body, transport or Transport(), retry)
+    return post(http, "POST", URL, headers, body, transport or Transport(), may_replay=may_replay)

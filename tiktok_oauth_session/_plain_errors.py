@@ -29,6 +29,8 @@ class TikTokOAuthError(Exception):
     error_code: int | None
     #: The HTTP status of the reply; None when there was none.
     status_code: int | Any  # Any, not None: the stubs of OAuth2Error say int
+    #: Seconds after which it is worth asking again, if that is known.
+    retry_after: float | None
     #: The reply, where there was one. Its ``request`` holds secrets: do not log it.
     response: requests.Response | None
 
@@ -41,6 +43,7 @@ class TikTokOAuthError(Exception):
         log_id: str | None = None,
         error_code: int | None = None,
         status_code: int | None = None,
+        retry_after: float | None = None,
         response: requests.Response | None = None,
     ) -> None:
         # OAuth2Error, where it is a base, sets attributes that its own methods read.
@@ -52,6 +55,7 @@ class TikTokOAuthError(Exception):
         self.log_id = log_id
         self.error_code = error_code
         self.status_code = status_code
+        self.retry_after = retry_after
         self.response = response
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback
-from tiktok_oauth_session._http.oauth_request import HARMLESS, NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import NoReply, Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
 from tiktok_oauth_session._oauth.authorization_response import authorization_code, matching_state
 from tiktok_oauth_session._oauth.grants import exchange_code
@@ -184,7 +184,7 @@ class QRLogin:
         )
         place = {"form": "data", "query": "params", "json": "json"}[session.platform.parameter_placement]
         transport = Transport(timeout=session.token_timeout)
-        response = post(session, "POST", url, headers, {place: fields}, transport, HARMLESS)
+        response = post(session, "POST", url, headers, {place: fields}, transport, may_replay=True)
         flat = read_reply(response, platform=session.platform)
         return checked(flat, AuthorizationError, what, sent=secrets_in(fields))
 

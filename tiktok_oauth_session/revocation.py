@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from tiktok_oauth_session._http.oauth_request import REVOCATION, TOKEN_TIMEOUT_S, NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, NoReply, Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
 from tiktok_oauth_session._oauth.responses import checked
 from tiktok_oauth_session.compliance import TikTokClient, read_reply
@@ -42,7 +42,7 @@ def revoke(
     if place != "data":
         del headers["Content-Type"]
     try:
-        response = post(session, "POST", url, headers, {place: parameters}, transport, REVOCATION)
+        response = post(session, "POST", url, headers, {place: parameters}, transport)
     except NoReply as error:
         what = "Nobody knows whether the token was revoked" if error.sent else "The token was not revoked"
         raise RevocationError(f"{what}: {error}", error=error.error) from error

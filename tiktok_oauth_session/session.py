@@ -15,7 +15,7 @@ from tiktok_oauth_session._connection.process_memory import is_unsaved
 from tiktok_oauth_session._connection.token_source import home_of
 from tiktok_oauth_session._connection.transaction import RefreshEngine
 from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure
-from tiktok_oauth_session._http.oauth_request import Retry, Transport
+from tiktok_oauth_session._http.oauth_request import Transport
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._oauth.authorization import AuthorizingMixin
@@ -243,8 +243,9 @@ class TikTokOAuth2Mixin(AuthorizingMixin):
             auth=basic_credentials(self.platform, self.client_id, secret),
         )
 
-        def ask(spent: TikTokToken, retry: Retry) -> TikTokToken:
-            return refresh(self, url or self._refresh_url() or "", spent, secret, transport, retry, **sent)
+        def ask(spent: TikTokToken, *, may_replay: bool) -> TikTokToken:
+            where = url or self._refresh_url() or ""
+            return refresh(self, where, spent, secret, transport, may_replay=may_replay, **sent)
 
         home = home_of(self.store, self.client_id or "", self.open_id, token, self.token_updater)
         return RefreshEngine(home, ask)

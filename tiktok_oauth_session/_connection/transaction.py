@@ -22,11 +22,11 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from tiktok_oauth_session._connection.outcomes import is_unclear, replay_in, tries_of
 from tiktok_oauth_session._connection.process_memory import flights, is_unsaved
 from tiktok_oauth_session._connection.token_source import Home
-from tiktok_oauth_session._http.oauth_request import REFRESH_IN_TIME, REFRESH_WAITED_FOR, Retry
 from tiktok_oauth_session._oauth.responses import reauthorization_required
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
@@ -47,8 +47,12 @@ from tiktok_oauth_session.tokens import (
 
 log = logging.getLogger(__name__)
 
-#: Sends one refresh token to TikTok and returns what came for it.
-Ask = Callable[[TikTokToken, Retry], TikTokToken]
+
+class Ask(Protocol):
+    """Sends one refresh token to TikTok and returns what came for it."""
+
+    def __call__(self, spent: TikTokToken, *, may_replay: bool) -> TikTokToken:
+        """Raise TokenError where nothing came."""
 
 
 class RefreshEngine:
@@ -121,7 +125,7 @@ class RefreshEngine:
                 # Of the refresh that this caller waited for.
                 raise error
             try:
-                return self._refreshed(current, REFRESH_WAITED_FOR, dead=refused and not theirs)
+                return self._refreshed(current, dead=refused and not theirs)
             except (TokenError, StoreError) as error:
                 flight.fail(error)
                 raise
@@ -144,7 +148,7 @@ class RefreshEngine:
             if not held:
                 return None
             current = self._current(mine)
-            return self._refreshed(current, REFRESH_WAITED_FOR) if is_due(current) else None
+            return self._refreshed(current) if is_due(current) else None
 
     def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None], *, may_refresh: bool) -> None:
         """Revoke, while nobody can refresh. A token that has expired is refreshed first.
@@ -161,7 +165,7 @@ class RefreshEngine:
         with self._home.lock():
             current = self._current(mine)
             if may_refresh and current.freshness() is Freshness.EXPIRED:
-                current = self._refreshed(current, REFRESH_WAITED_FOR)
+                current = self._refreshed(current)
             revoke(current)
 
     # Everything below runs while the lock is held.
@@ -170,7 +174,7 @@ class RefreshEngine:
         current = self._current(mine)
         if current.freshness() is Freshness.FRESH:
             return current
-        return self._refreshed(current, REFRESH_IN_TIME)
+        return self._refreshed(current)
 
     def _current(self, mine: TikTokToken) -> TikTokToken:
         """Read the newest token again, saving one first that could not be saved before."""
@@ -186,7 +190,7 @@ class RefreshEngine:
             return self._saved(unsaved, str(current.refresh_token))
         return current
 
-    def _refreshed(self, current: TikTokToken, retry: Retry, *, dead: bool = False) -> TikTokToken:
+    def _refreshed(self, current: TikTokToken, *, dead: bool = False) -> TikTokToken:
         spent = current.refresh_token
         if spent is None:
             raise TokenExpired("There is no refresh token for this account. The user has to log in again.")
@@ -198,21 +202,14 @@ class RefreshEngine:
         dead = dead or current.freshness() is Freshness.EXPIRED
         if tries_of(current):
             _require_replay_due(current, dead=dead)
-        known = current
-
-        def before_send(lost: int) -> None:
-            nonlocal known
-            known = _begun(current, lost)
-            self._home.mark(_begun(current, lost + 1))
-
-        # With nothing left to lose, what gets no reply is replayed once within the call.
-        retry = retry._replace(lost=dead and not tries_of(current), before_send=before_send)
         try:
-            new = self._ask(current, retry)
+            self._home.mark(_begun(current, 1))
+            # With nothing left to lose, what gets no reply is replayed once within the call.
+            new = self._ask(current, may_replay=dead and not tries_of(current))
         except StoreConflict:
             return self._current(current)
         except TokenError as error:
-            return self._after(error, known)
+            return self._after(error, current)
         return self._saved(new, spent)
 
     def _after(self, error: TokenError, current: TikTokToken) -> TikTokToken:

@@ -16,7 +16,7 @@ from oauthlib.oauth2 import LegacyApplicationClient
 from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
-from tiktok_oauth_session._http.oauth_request import CODE, HARMLESS, Retry, Transport, post
+from tiktok_oauth_session._http.oauth_request import Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
 from tiktok_oauth_session._oauth.responses import token_fields
 from tiktok_oauth_session.compliance import TOKEN_HEADERS
@@ -97,7 +97,7 @@ def exchange_code(
     sent_headers: Mapping[str, str] = headers or TOKEN_HEADERS
     for hook in session.compliance_hook["access_token_request"]:
         url, sent_headers, request = hook(url, sent_headers, request)
-    token = _token_from(session, "access_token_response", method, url, sent_headers, request, transport, CODE)
+    token = _token_from(session, "access_token_response", method, url, sent_headers, request, transport)
     if consent.scopes and "scope" not in token:
         token["scope"] = consent.scopes
     return token
@@ -128,8 +128,8 @@ def refresh(
     spent: TikTokToken,
     secret: str | None,
     transport: Transport,
-    retry: Retry,
     *,
+    may_replay: bool = False,
     headers: Mapping[str, str] | None = None,
     body: str = "",
     extra: Mapping[str, Any] | None = None,
@@ -160,8 +160,8 @@ def refresh(
         sent_headers,
         request,
         transport,
-        retry,
-        spent,
+        may_replay=may_replay,
+        previous=spent,
     )
 
 
@@ -183,7 +183,9 @@ def client_credentials(session: Granted, transport: Transport) -> TikTokToken:
     for hook in session.compliance_hook["access_token_request"]:
         url, headers, request = hook(url, headers, request)
     method = session.platform.token_method
-    return _token_from(session, "access_token_response", method, url, headers, request, transport, HARMLESS)
+    return _token_from(
+        session, "access_token_response", method, url, headers, request, transport, may_replay=True
+    )
 
 
 def _token_from(
@@ -194,14 +196,16 @@ def _token_from(
     headers: Mapping[str, str],
     request: dict[str, Any],
     transport: Transport,
-    retry: Retry,
+    *,
+    may_replay: bool = False,
     previous: TikTokToken | None = None,
 ) -> TikTokToken:
     # Before the request: a lifetime counted from here never ends too late.
     requested_at = time.time()
     secrets = secrets_in(dict(parse_qsl(url.partition("?")[2])))
     secrets += [secret for fields in request.values() for secret in secrets_in(fields)]
-    response = post(cast("requests.Session", session), method, url, headers, request, transport, retry)
+    http = cast("requests.Session", session)
+    response = post(http, method, url, headers, request, transport, may_replay=may_replay)
     for hook in session.compliance_hook[response_hooks]:
         response = hook(response)
     return TikTokToken.from_reply(

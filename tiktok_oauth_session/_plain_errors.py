@@ -43,8 +43,8 @@ class TikTokOAuthError(Exception):
         log_id: str | None = None,
         error_code: int | None = None,
         status_code: int | None = None,
-        response: requests.Response | None = None,
         retry_after: float | None = None,
+        response: requests.Response | None = None,
     ) -> None:
         # OAuth2Error, where it is a base, sets attributes that its own methods read.
         super().__init__()
@@ -55,8 +55,8 @@ class TikTokOAuthError(Exception):
         self.log_id = log_id
         self.error_code = error_code
         self.status_code = status_code
-        self.response = response
         self.retry_after = retry_after
+        self.response = response
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel between processes without the response, whose request holds secrets."""

@@ -14,7 +14,7 @@ import time
 import pytest
 import requests
 import urllib3
-from exchanges import NO_RETRY, URL, ask
+from exchanges import URL, ask
 from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session import TokenError
@@ -120,7 +120,7 @@ def test_post__redirect(fake, http, status):
     """A redirect is handed back as it is; nothing goes where it points."""
     fake.fail("client_token", "redirect", location="https://evil.example/", status=status)
 
-    response = ask(http, HARMLESS)
+    response = ask(http, may_replay=True)
 
     assert (status, "https://evil.example/") == (response.status_code, response.headers["Location"])
     assert [URL] == [record.url for record in fake.requests]
@@ -214,7 +214,7 @@ def test_no_reply__not_for_an_interrupt(http):
     http.mount("https://", Broken(KeyboardInterrupt()))
 
     with pytest.raises(KeyboardInterrupt):
-        ask(http, HARMLESS)
+        ask(http, may_replay=True)
 
 
 # --- a reply without an end ----------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def hurry(monkeypatch):
 
 def ask_at(session, endpoint, transport=PATIENT):
     """Ask an endpoint."""
-    return post(session, "POST", endpoint.url, {}, {"data": {"code": "fake-code"}}, transport, NO_RETRY)
+    return post(session, "POST", endpoint.url, {}, {"data": {"code": "fake-code"}}, transport)
 
 
 def chunk(piece):

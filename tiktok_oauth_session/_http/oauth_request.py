@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 import requests
 import urllib3
-from requests.exceptions import ConnectTimeout, ProxyError, RequestException
+from requests.exceptions import ConnectTimeout, InvalidSchema, ProxyError, RequestException
 
-from tiktok_oauth_session._http.deadline import read_in_time, sending_once
+from tiktok_oauth_session._http.deadline import Worker, deadline_of
+from tiktok_oauth_session._http.pooled_connection import PooledConnection, sending_once
 from tiktok_oauth_session._http.redaction import redact, redact_query, secrets_in, silence_urllib3
+from tiktok_oauth_session._http.reply_body import ReplyBody
 from tiktok_oauth_session.errors import TokenError
 
 log = logging.getLogger(__name__)
 
-#: Seconds to connect, seconds to wait for the reply.
-TOKEN_TIMEOUT_S = (5.0, 30.0)
-#: How often a request is sent at most when sending it again is safe.
-MAX_TRIES = 3
-#: Seconds before the second try; doubled for the third, and spread by up to half.
-BACKOFF_S = 0.5
-#: Seconds that a server's Retry-After is obeyed at most.
-RETRY_AFTER_CAP_S = 30.0
+#: Seconds to connect, seconds to wait for the reply. Together below gunicorn's own 30.
+TOKEN_TIMEOUT_S = (5.0, 20.0)
+#: Seconds that a reply which is complete at the deadline has to come out of its thread.
+HANDING_OVER_S = 0.5
+
+#: Source: https://developers.tiktok.com/doc/oauth-user-access-token-management (its samples).
+TOKEN_HEADERS = {
+    "Accept": "application/json",
+    "Content-Type": "application/x-www-form-urlencoded",
+    "Cache-Control": "no-cache",
+}
 
 #: Statuses of a server that has not carried out what it was asked, for it is busy.
 BUSY = (429, 503)
+
+#: What is raised where no reply comes. ValueError: what requests raises over a nonsensical Location header.
+_NO_REPLY = (RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 class NoReply(TokenError, requests.ConnectionError):
@@ -55,76 +65,161 @@ class Transport:
     cert: Any = None
 
 
-#: Source: https://developers.tiktok.com/doc/oauth-user-access-token-management (its samples).
-TOKEN_HEADERS = {
-    "Accept": "application/json",
-    "Content-Type": "application/x-www-form-urlencoded",
-    "Cache-Control": "no-cache",
-}
-
-
 class OAuthRequest:
-    def __init__(self, session, method, url, headers, body, transport, *, may_replay=False):
+    """One OAuth request, and the deadline of everything that becomes of it.
+
+    It is prepared without the session's own parameters, cookies, credentials and ``.netrc``. It follows no
+    redirect, and its reply is read in time and up to a size. The deadline counts for the lookup of names,
+    for every address that is tried, for TLS, for a full pool, for headers and for the body.
+
+    Args:
+        session: Whose adapters, proxies and certificates to use.
+        method: POST or GET.
+        url: The endpoint.
+        headers: The request's headers.
+        body: ``data``, ``params`` or ``json``, as `requests.Request` takes them.
+        transport: How to reach the endpoint.
+        may_replay: Whether it does no harm to ask twice, so that a request whose reply was lost is sent
+            once more. (One of which nothing was sent always is.)
+
+    Attributes:
+        deadline_s: Seconds from the first sending until nobody waits any more, a replay included.
+
+    Raises:
+        requests.RequestException: What is no request. Nothing was sent.
+    """
+
+    def __init__(
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, Any],
+        transport: Transport,
+        *,
+        may_replay: bool = False,
+    ) -> None:
         silence_urllib3()
         identity = {n: session.headers[n] for n in ("User-Agent", "Accept-Encoding") if n in session.headers}
-        sent_headers, hooks = {**identity, **headers}, {"response": read_in_time}
-        request = requests.Request(
-            method, url, headers=sent_headers, auth=transport.auth, hooks=hooks, **body
-        )
-        self.prepared = prepared = request.prepare()
-        self.session, self.transport, self.may_replay = session, transport, may_replay
-        self.settings = session.merge_environment_settings(
-            prepared.url or url,
+        request = requests.Request(method, url, headers={**identity, **headers}, auth=transport.auth, **body)
+        self._session = session
+        self._prepared = request.prepare()
+        self._settings = session.merge_environment_settings(
+            self._prepared.url or url,
             dict(transport.proxies or {}),
-            False,
+            False,  # noqa: FBT003 - requests takes `stream` by position
             transport.verify,
             transport.cert,
         )
+        self._timeout = transport.timeout
         query = dict(parse_qsl(url.partition("?")[2]))
-        self.secrets = [s for fields in (query, *body.values()) for s in secrets_in(fields)]
-        from .deadline import longest_try
-
-        self.deadline_s = longest_try(transport.timeout)
-        self.start = None
+        self._secrets = [secret for fields in (query, *body.values()) for secret in secrets_in(fields)]
+        self._may_replay = may_replay
+        self._lost: NoReply | None = None
+        self._ends_at: float | None = None
+        self.deadline_s = deadline_of(transport.timeout)
 
     @property
-    def seconds_left(self):
-        return self.deadline_s - (time.monotonic() - self.start if self.start else 0)
-
-    import contextlib
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; all of them before the first sending."""
+        if self._ends_at is None:
+            return self.deadline_s
+        return max(self._ends_at - time.monotonic(), 0.0)
 
     @contextlib.contextmanager
-    def ready(self):
-        yield self.send
+    def ready(self) -> Iterator[Callable[[], requests.Response]]:
+        """Lend what sends it: starts, before anything is spent, the thread that it is sent in.
 
-    def send(self):
-        self.start = self.start or time.monotonic()
+        Where no thread can be started it is sent in the caller's, and requests' own timeouts, one for each
+        single step, are all the deadline there is.
+
+        Yields:
+            Sends the request and returns the reply, whatever it says. A second call has what is left of
+            the deadline. It raises `NoReply` where no reply came; its ``sent`` tells of all calls together.
+            An interruption of the caller passes through it at once, and ends the request.
+        """
+        worker = Worker()
         try:
-            return self._send()
-        except NoReply as e:
-            if e.sent and not self.may_replay:
-                raise
-        return self._send()
+            worker.start()
+            yield functools.partial(self._send, worker)
+        finally:
+            worker.stop()
 
-    def _send(self):
-        failure = None
+    def _send(self, worker: Worker) -> requests.Response:
+        if self._ends_at is None:
+            self._ends_at = time.monotonic() + self.deadline_s
+        reply = self._try_once(worker)
+        if isinstance(reply, NoReply) and self.seconds_left and (self._may_replay or not reply.sent):
+            log.info("no reply from TikTok's OAuth endpoint; asking once more")
+            reply = self._try_once(worker)
+        if isinstance(reply, NoReply):
+            # An earlier request than the last may have been carried out.
+            raise self._lost or reply
+        return reply
+
+    def _try_once(self, worker: Worker) -> requests.Response | NoReply:
+        """Send it once; return what came, or what tells that nothing did."""
+        connection = PooledConnection(lambda: self.seconds_left)
+        body = ReplyBody(lambda: connection.given_up or not self.seconds_left)
         try:
-            once = sending_once(self.session, self.prepared.url)
-            return once.send(
-                self.prepared, timeout=self.transport.timeout, allow_redirects=False, **self.settings
-            )
-        except (RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as caught:
-            failure = caught
-        raise _no_reply(failure, self.secrets)
+            task = worker.begin(functools.partial(self._exchange, connection, body))
+            ended = task.wait(self.seconds_left)
+        finally:
+            # Also where the caller was interrupted. After a reply there is nothing to give up.
+            connection.give_up()
+        if not ended and not (body.complete and task.wait(HANDING_OVER_S)):
+            failure: BaseException = requests.Timeout(f"no end within {self.deadline_s:g} s")
+        elif task.failure is None:
+            return task.result
+        else:
+            failure = task.failure
+        if not isinstance(failure, _NO_REPLY):
+            raise failure
+        sent = not (connection.nothing_was_sent or (ended and _never_left(failure)))
+        no_reply = _no_reply(failure, self._secrets, sent=sent)
+        self._lost = self._lost or (no_reply if sent else None)
+        return no_reply
+
+    def _exchange(self, connection: PooledConnection, body: ReplyBody) -> requests.Response:
+        prepared = self._prepared.copy()
+        prepared.hooks = {"response": [body.read]}
+        once = sending_once(self._session, prepared.url or "", connection)
+        return once.send(prepared, timeout=self._timeout, allow_redirects=False, **self._settings)
 
 
-def post(session, method, url, headers, body, transport, *, may_replay=False):
-    with OAuthRequest(session, method, url, headers, body, transport, may_replay=may_replay).ready() as send:
+def post(
+    session: requests.Session,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    body: Mapping[str, Any],
+    transport: Transport,
+    *,
+    may_replay: bool = False,
+) -> requests.Response:
+    """Send one OAuth request and return the reply, whatever it says.
+
+    Args:
+        session: As for `OAuthRequest`.
+        method: As there.
+        url: As there.
+        headers: As there.
+        body: As there.
+        transport: As there.
+        may_replay: As there.
+
+    Raises:
+        NoReply: No reply came.
+    """
+    request = OAuthRequest(session, method, url, headers, body, transport, may_replay=may_replay)
+    # What crash reporters see of this frame holds no secret.
+    del url, headers, body, transport
+    with request.ready() as send:
         return send()
 
 
-def _no_reply(failure: Exception, secrets: list[str]) -> NoReply:
-    sent = not _never_left(failure)
+def _no_reply(failure: BaseException, secrets: list[str], *, sent: bool) -> NoReply:
     name, words = type(failure).__name__, redact_query(redact(str(failure), secrets))
     fate = "and may or may not have carried the request out" if sent else "and nothing was sent"
     return NoReply(
@@ -134,10 +229,10 @@ def _no_reply(failure: Exception, secrets: list[str]) -> NoReply:
     )
 
 
-def _never_left(failure: Exception) -> bool:
+def _never_left(failure: BaseException) -> bool:
     """Tell whether no connection was made, so that nothing can have been carried out."""
     # ProxyError: urllib3's word for no connection to the proxy, or none through it.
-    if isinstance(failure, (ConnectTimeout, ProxyError)):
+    if isinstance(failure, (ConnectTimeout, InvalidSchema, ProxyError)):
         return True
     # How requests says that there is no such file of certificates.
     if type(failure) is OSError and failure.errno is None:

@@ -19,7 +19,7 @@ from oauthlib.oauth2 import LegacyApplicationClient
 from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
-from tiktok_oauth_session._http.deadline import longest_try
+from tiktok_oauth_session._http.deadline import deadline_of
 from tiktok_oauth_session._http.oauth_request import TOKEN_HEADERS, OAuthRequest, Transport, post
 from tiktok_oauth_session._http.redaction import secrets_in
 from tiktok_oauth_session._oauth.responses import read_reply, token_fields
@@ -157,7 +157,7 @@ class RefreshGrant:
         digest = hashlib.sha256((secret or "").encode("utf-8", "surrogatepass")).hexdigest()
         #: The app, for which TikTok's verdict on its credentials counts.
         self.app = (url, session.client_id, digest)
-        self.deadline_s = longest_try(transport.timeout)
+        self.deadline_s = deadline_of(transport.timeout)
 
     def prepare(self, spent: TikTokToken) -> PreparedRefresh:
         """Make the request that spends a refresh token.

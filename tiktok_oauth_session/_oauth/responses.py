@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import email.utils
 import json
 import re
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tiktok_oauth_session._http import reply_body
 from tiktok_oauth_session._http.redaction import redact
 from tiktok_oauth_session._oauth.error_codes import hint_for
 from tiktok_oauth_session.errors import (
@@ -40,6 +43,8 @@ _ENVELOPE = frozenset(
         "request_id",
     }
 )
+#: Seconds that a Retry-After counts for at most.
+RETRY_AFTER_CAP_S = 900.0
 _HTTP_ERROR = 400
 #: What a token may be made of (RFC 6749 appendix A.12): it has to fit into a header.
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
@@ -49,13 +54,8 @@ _HTTP_REDIRECT = 300
 def json_object(response: requests.Response) -> dict[str, Any] | None:
     """Return the reply's JSON object; None if the body is anything else."""
     content = response.content
-    try:
-        # JSON is UTF-8, whatever charset the header names (RFC 8259 section 8.1). `text` is for the
-        # stand-ins that users' tests hand in as responses.
-        body = json.loads(content if isinstance(content, bytes) else response.text)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
+    # `text` is for the stand-ins that users' tests hand in as responses.
+    return reply_body.json_object(content if isinstance(content, bytes) else response.text)
 
 
 def flatten(platform: Platform, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,8 +226,25 @@ def failure(
         log_id=log_id if isinstance(log_id, str) else None,
         error_code=code if isinstance(code, int) else None,
         status_code=status,
+        retry_after=retry_after_of(response),
         response=response,
     )
+
+
+def retry_after_of(response: requests.Response) -> float | None:
+    """Return after how many seconds the server wants to be asked again, capped; None if it does not say.
+
+    Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
+    said = str(response.headers.get("Retry-After", ""))
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(seconds, RETRY_AFTER_CAP_S) if seconds >= 0 else None
 
 
 def _status(response: Any) -> int | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from tiktok_oauth_session._oauth import error_codes
+
 if TYPE_CHECKING:
     from tiktok_oauth_session.errors import TikTokOAuthError
 
 EXIT_OK = 0
-EXIT_FAILED = 1
+EXIT_FAILED = error_codes.EXIT_FAILED
 EXIT_USAGE = 2
-EXIT_LOGIN = 3
-EXIT_TEMPORARY = 4
+EXIT_LOGIN = error_codes.EXIT_LOGIN
+EXIT_TEMPORARY = error_codes.EXIT_TEMPORARY
 EXIT_STORE = 5
 EXIT_HUNG_UP = 129
 EXIT_INTERRUPTED = 130
@@ -45,10 +47,6 @@ SUMMARIES = {
     EXIT_INTERRUPTED: "interrupted",
     EXIT_TERMINATED: "terminated",
 }
-
-_NEEDS_LOGIN = ("access_token_invalid", "scope_not_authorized", "scope_permission_missed")
-_TEMPORARY = ("internal_error", "no_reply", "rate_limit_exceeded", "server_error", "temporarily_unavailable")
-_BUSY = (429, 500, 502, 503, 504)
 
 
 class Stop(Exception):
@@ -93,10 +91,7 @@ def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
         return EXIT_STORE, _line(error)
     if isinstance(error, ReauthorizationRequired):
         return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login"
-    if error.error in _NEEDS_LOGIN:
-        return EXIT_LOGIN, _line(error)
-    passing = error.error in _TEMPORARY or error.status_code in _BUSY
-    return EXIT_TEMPORARY if passing else EXIT_FAILED, _line(error)
+    return error_codes.exit_code_for(error.error, error.status_code), _line(error)
 
 
 def _line(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
     StoreError,
@@ -39,9 +40,6 @@ SAVE_PAUSE_S = 5.0
 SAVE_TRIES = 12
 #: Seconds of waiting in one go: a Ctrl-C just before a wait, or on Windows during it, is seen after it.
 LOOK_UP_S = 0.5
-
-#: Refusals that no other account of the same app would escape.
-_APP_REFUSED = ("invalid_client", "unauthorized_client")
 
 
 @dataclass
@@ -234,7 +232,8 @@ class _Run:
                 summary.failed[key] = str(error)
                 if isinstance(error, TokenNotSaved) and error.token is not None:
                     summary.unsaved[key] = error.token
-                if error.error in _APP_REFUSED:
+                if meaning_of(error.error, error.status_code) is Meaning.ABOUT_APP:
+                    # No other account of the same app would escape that.
                     summary.stopped = f"TikTok refuses the app itself: {error}"
                     self.stop.set()
         except Exception as error:  # noqa: BLE001 - one account must not hold up the others

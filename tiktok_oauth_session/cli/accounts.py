@@ -92,8 +92,12 @@ def run_token(arguments: argparse.Namespace) -> int:
     account = connections.choose(store, arguments.account)
     token = _load(store, account)
     if token.freshness() is not Freshness.FRESH:
-        # Everything below is slow to import, and a fresh token needs none of it.
-        token = connections.session_for(store, account).usable_token()
+        # Slow to import, and a fresh token needs none of it.
+        from tiktok_oauth_session.cli.interrupts import finishing_first
+
+        session = connections.session_for(store, account)
+        with finishing_first():
+            token = session.fresh_token()
     print(token.access_token)
     return EXIT_OK
 

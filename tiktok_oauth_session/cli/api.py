@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import requests
 
     from tiktok_oauth_session.platforms import Platform
+    from tiktok_oauth_session.session import TikTokOAuth2Session
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -68,18 +71,33 @@ def run(arguments: argparse.Namespace) -> int:
     url, query = _address(arguments.path, connections.platform())
     store = stores.open_store(arguments.store)
     session = connections.session_for(store, connections.choose(store, arguments.account))
-    response: requests.Response = session.request(
-        arguments.method or ("GET" if body is None else "POST"),
-        url,
-        params=[*query, *arguments.field],
-        json=body,
-        timeout=session.token_timeout,
-    )
+    method = arguments.method or ("GET" if body is None else "POST")
+    response = _call(session, method, url, params=[*query, *arguments.field], json=body)
     reply = json_object(response)
     if reply is not None:
         print_json(reply)
     unwrap(response)
     return EXIT_OK
+
+
+def _call(session: TikTokOAuth2Session, method: str, url: str, **content: Any) -> requests.Response:
+    """Call the API; a signal waits for a refresh, before the call or within it, and for nothing else."""
+    from tiktok_oauth_session.cli.interrupts import finishing_first
+
+    with finishing_first():
+        session.fresh_token()
+    refused = False
+    with contextlib.ExitStack() as refreshing:
+
+        def look(reply: requests.Response, **_: object) -> None:
+            nonlocal refused
+            if reply.status_code == http.HTTPStatus.UNAUTHORIZED and not refused:
+                # What comes next may be a refresh. There is none after the second refusal.
+                refused = True
+                refreshing.enter_context(finishing_first())
+
+        hooks = {"response": look}
+        return session.request(method, url, timeout=session.token_timeout, hooks=hooks, **content)
 
 
 def _address(path: str, platform: Platform) -> tuple[str, list[tuple[str, str]]]:

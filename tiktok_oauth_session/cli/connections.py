@@ -11,8 +11,8 @@ from tiktok_oauth_session.cli import credentials, stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
 
 if TYPE_CHECKING:
-    from tiktok_oauth_session.cli.sessions import PatientSession
     from tiktok_oauth_session.platforms import Platform
+    from tiktok_oauth_session.session import TikTokOAuth2Session
     from tiktok_oauth_session.stores import TokenStore
     from tiktok_oauth_session.tokens import AccountKey
 
@@ -106,7 +106,7 @@ def _named(open_id: str | None) -> AccountKey | None:
     return AccountKey(client_key, open_id) if client_key and open_id else None
 
 
-def session_for(store: TokenStore, account: AccountKey) -> PatientSession:
+def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
     """Return a session for an account of the store.
 
     Raises:
@@ -115,9 +115,10 @@ def session_for(store: TokenStore, account: AccountKey) -> PatientSession:
     surface = platform()
     app = credentials.require(account.client_key)
 
-    from tiktok_oauth_session.cli.sessions import PatientSession
+    # Slow to import.
+    from tiktok_oauth_session.session import TikTokOAuth2Session
 
-    return PatientSession(
+    return TikTokOAuth2Session(
         app.client_key,
         client_secret=app.client_secret,
         store=store,

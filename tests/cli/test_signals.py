@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 
-from tiktok_oauth_session.cli import interrupts
+from tiktok_oauth_session.cli.terminal import signals
 
 PATIENCE_S = 20
 LOGIN = r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+"
@@ -182,8 +182,8 @@ def test_signal__ignored_stays_ignored(start, fake, slow, logged_in, tokens, hom
 def test_signals__hurried(monkeypatch, numbers, after_s, hurried):
     """A second signal hurries if a person sent it, or a second later; a hangup never does."""
     now = 1000.0
-    monkeypatch.setattr(interrupts.time, "monotonic", lambda: now)
-    came = interrupts.Signals()
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now)
+    came = signals.Signals()
     first, second = (getattr(signal, name, 1) for name in numbers)
 
     assert not came.note(first)

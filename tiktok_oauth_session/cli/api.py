@@ -10,9 +10,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tiktok_oauth_session.cli import connections, stores
+from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.output import print_json
+from tiktok_oauth_session.cli.sessions import session_for
+from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.terminal.output import print_json
+from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
 if TYPE_CHECKING:
     import requests
@@ -59,7 +63,7 @@ def add_parser(subcommands: Any) -> None:
         metavar="METHOD",
         help="the HTTP method (default: GET, or POST with a body)",
     )
-    connections.add_options(parser)
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -68,9 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     from tiktok_oauth_session._oauth.responses import json_object, unwrap
 
     body = _body(arguments)
-    url, query = _address(arguments.path, connections.platform())
+    url, query = _address(arguments.path, platform())
     store = stores.open_store(arguments.store)
-    session = connections.session_for(store, connections.choose(store, arguments.account))
+    session = session_for(store, choose(store, arguments.account))
     method = arguments.method or ("GET" if body is None else "POST")
     response = _call(session, method, url, params=[*query, *arguments.field], json=body)
     reply = json_object(response)
@@ -82,8 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _call(session: TikTokOAuth2Session, method: str, url: str, **content: Any) -> requests.Response:
     """Call the API; a signal waits for a refresh, before the call or within it, and for nothing else."""
-    from tiktok_oauth_session.cli.interrupts import finishing_first
-
     with finishing_first():
         session.fresh_token()
     refused = False
@@ -100,13 +102,13 @@ def _call(session: TikTokOAuth2Session, method: str, url: str, **content: Any) -
         return session.request(method, url, timeout=session.token_timeout, hooks=hooks, **content)
 
 
-def _address(path: str, platform: Platform) -> tuple[str, list[tuple[str, str]]]:
+def _address(path: str, surface: Platform) -> tuple[str, list[tuple[str, str]]]:
     """Return a call's URL and the query that was part of what the user gave.
 
     Raises:
         Stop: It is not on the host that may see the token.
     """
-    home = platform.token_endpoint.partition("/oauth/")[0]
+    home = surface.token_endpoint.partition("/oauth/")[0]
     try:
         parts = urlsplit(path)
     except ValueError:

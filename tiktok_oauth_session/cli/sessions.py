@@ -1,0 +1,34 @@
+"""A session for an account of the store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.base_url import platform
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+    from tiktok_oauth_session.stores import TokenStore
+    from tiktok_oauth_session.tokens import AccountKey
+
+
+def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
+    """Return a session for an account of the store.
+
+    Raises:
+        Stop: The app's credentials are missing or another app's.
+    """
+    surface = platform()
+    app = credentials.require(account.client_key)
+
+    # Slow to import.
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+
+    return TikTokOAuth2Session(
+        app.client_key,
+        client_secret=app.client_secret,
+        store=store,
+        open_id=account.open_id,
+        platform=surface,
+    )

@@ -122,6 +122,8 @@ def _run(argv: list[str]) -> int:
                 EXIT_USAGE,
             )
     command = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS)
+    # For `completion`, which has to know the others.
+    command.set_defaults(whole_parser=parser)
     arguments = command.parse_args(argv)
     if arguments.version:
         from importlib.metadata import version

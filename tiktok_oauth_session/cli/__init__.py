@@ -67,7 +67,7 @@ def parser(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog=f"Exit codes: {codes}.",
     )
     command.add_argument("--version", action="store_true", help="print the version")
-    subcommands = command.add_subparsers(dest="command", metavar="COMMAND")
+    subcommands = command.add_subparsers(dest="command", metavar="COMMAND", prog=command.prog)
     for name in commands:
         module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         module.add_parser(subcommands)

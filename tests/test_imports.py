@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tiktok_oauth_session
+from tiktok_oauth_session.cli import COMMANDS
 
 PACKAGE = Path(tiktok_oauth_session.__file__).parent
 OPTIONAL = ("sqlalchemy", "redis", "cryptography", "segno", "rich", "flask", "django", "filelock", "sqlite3")
@@ -175,6 +176,9 @@ def _imports_of(module):
 
 
 IMPORTS = {module: _imports_of(module) for module in MODULES}
+# It imports them by their names, when they are asked for.
+SUBCOMMANDS = {f"cli.{name.replace('-', '_')}" for name in COMMANDS}
+IMPORTS["cli"] |= SUBCOMMANDS
 
 
 def _within(module, *parts):
@@ -202,8 +206,7 @@ def test_direction__no_circles():
             seen |= {target} | reached(target, seen | {target})
         return seen
 
-    outside_cli = [module for module in MODULES if not _within(module, "cli", "__main__")]
-    assert [] == [module for module in outside_cli if module in reached(module)]
+    assert [] == [module for module in MODULES if module in reached(module)]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +251,36 @@ def test_direction__cli_and_contrib_are_on_top():
         lambda module: not _within(module, "cli", "contrib", "__main__"),
         lambda target: _within(target, "cli", "contrib"),
     )
+
+
+@pytest.mark.parametrize(
+    ("part", "below"),
+    [
+        ("cli.exits", ()),
+        ("cli.terminal", ("cli.exits",)),
+        ("cli.settings", ("cli.exits", "cli.terminal")),
+        ("cli.stores", ("cli.exits", "cli.terminal", "cli.settings")),
+        ("cli.sessions", ("cli.settings",)),
+    ],
+)
+def test_direction__what_commands_share(part, below):
+    """What the commands share imports no command, and only those parts that lie below it."""
+    assert {} == _offenders(
+        lambda module: _within(module, part),
+        lambda target: _within(target, "cli") and not _within(target, part, *below),
+    )
+
+
+def test_direction__commands_stand_alone():
+    """No command imports another, except that the demo waits for its callback as a login does."""
+    found = {}
+    for command in SUBCOMMANDS:
+        others = SUBCOMMANDS - {command}
+        found |= _offenders(
+            lambda module, own=command: _within(module, own),
+            lambda target, others=others: _within(target, *others),
+        )
+    assert {"cli.demo.life": {"cli.login.callback_server"}} == found
 
 
 def test_direction__session_is_above_the_rest():

@@ -122,7 +122,17 @@ def tokens(home):
 def logged_in(fake, tokens):
     """Puts an account into the store, as a login would; returns its key and token."""
 
-    def put(*, user=None, client_key="sbaw-test-key", scopes=("user.info.basic",), asked=None, **items):
+    def put(
+        *,
+        user=None,
+        client_key="sbaw-test-key",
+        scopes=("user.info.basic",),
+        asked=None,
+        ends_in=None,
+        **items,
+    ):
+        if ends_in is not None:
+            items["expires_at"] = int(time.time()) + ends_in
         issued = fake.issue_token(scopes=scopes, user=user)
         token = TikTokToken.from_reply(issued, requested_at=time.time())
         extra = {"requested_scope": ",".join(asked)} if asked else {}

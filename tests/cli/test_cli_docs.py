@@ -46,6 +46,14 @@ def test_help__says_the_same(capsys, name):
         assert words.replace("- ", "-") in said.replace("- ", "-")
 
 
+@pytest.mark.parametrize("name", sorted(subcommands()))
+def test_help__usage(name):
+    """The usage line begins with what has to be typed, and nothing else."""
+    usage = subcommands()[name].format_usage()
+
+    assert usage.startswith(f"usage: tiktok-oauth {name} [")
+
+
 def test_help__every_command():
     """The help lists every command that there is, in the documented order."""
     assert list(COMMANDS) == list(subcommands())

@@ -127,7 +127,7 @@ def test_suggestions__no_secret(run, home, secret, monkeypatch):
 def test_traceback__no_locals(run, fake, secret, logged_in, monkeypatch):
     """A bug of ours, which is shown as a bug, shows no secret either."""
     logged_in()
-    monkeypatch.setattr("tiktok_oauth_session.cli.accounts.moment", lambda *_: 1 / 0)
+    monkeypatch.setattr("tiktok_oauth_session.cli.refresh.moment", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         run("refresh")
 

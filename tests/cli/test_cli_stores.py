@@ -13,6 +13,7 @@ import pytest
 
 from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
 from tiktok_oauth_session.cli import stores
+from tiktok_oauth_session.cli.stores.checks import PROBE
 
 
 def test_store__default(home):
@@ -74,7 +75,7 @@ def key_and_token(store, fake):
 def test_store__probe_is_nobody(run, home, tokens, monkeypatch):
     """The account that is written to see whether it can be is no account, even if it stays behind."""
     monkeypatch.delenv("TIKTOK_CLIENT_KEY")
-    tokens.save(AccountKey(*stores.PROBE), TikTokToken(access_token="none"))
+    tokens.save(AccountKey(*PROBE), TikTokToken(access_token="none"))
 
     assert (0, "") == run("accounts")[:2]
     assert 3 == run("token").code
@@ -243,12 +244,12 @@ def test_bad__malformed_with_a_password(run, monkeypatch, url):
 
 
 @pytest.fixture
-def sealed(fake, tokens):
+def encrypted(fake, tokens):
     """An account that an application keeps encrypted; returns the application's store and its key."""
     fernet = pytest.importorskip("cryptography.fernet")
-    encrypted = pytest.importorskip("tiktok_oauth_session.stores.encrypted")
+    stores_encrypted = pytest.importorskip("tiktok_oauth_session.stores.encrypted")
     secret = fernet.Fernet.generate_key().decode()
-    store = encrypted.EncryptedStore(tokens, secret)
+    store = stores_encrypted.EncryptedStore(tokens, secret)
     issued = fake.issue_token()
     token = TikTokToken.from_reply(issued, requested_at=time.time())
     store.save(
@@ -257,7 +258,7 @@ def sealed(fake, tokens):
     return store, secret
 
 
-SEALED_COMMANDS = (
+COMMANDS = (
     ["status"],
     ["token"],
     ["refresh"],
@@ -268,10 +269,10 @@ SEALED_COMMANDS = (
 )
 
 
-@pytest.mark.parametrize("command", SEALED_COMMANDS)
-def test_sealed__without_the_key(run, fake, sealed, command):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_encrypted__without_the_key(run, fake, encrypted, command):
     """What is encrypted is no token: exit code 5, one line that says so, and nothing is sent."""
-    store, _ = sealed
+    store, _ = encrypted
     (key,) = store.keys()
     code, out, err = run(*command)
 
@@ -282,18 +283,18 @@ def test_sealed__without_the_key(run, fake, sealed, command):
     assert fake.is_alive(store.load(key).refresh_token)
 
 
-def test_sealed__logout(run, sealed):
+def test_encrypted__logout(run, encrypted):
     """An account can be forgotten without being read."""
-    store, _ = sealed
+    store, _ = encrypted
 
     assert 0 == run("logout").code
     assert [] == list(store.keys())
 
 
 @pytest.mark.parametrize("keys", ["{key}", "{other}, {key}"])
-def test_sealed__with_the_key(run, fake, sealed, monkeypatch, keys):
+def test_encrypted__with_the_key(run, fake, encrypted, monkeypatch, keys):
     """With the keys of the application, everything works, and what is saved is encrypted."""
-    store, secret = sealed
+    store, secret = encrypted
     other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", keys.format(key=secret, other=other))
     (key,) = store.keys()
@@ -306,26 +307,26 @@ def test_sealed__with_the_key(run, fake, sealed, monkeypatch, keys):
     assert fake.tokens[-1]["access_token"] not in store._store._path(key).read_text()
 
 
-def test_sealed__sqlite_with_the_key(run, home, fake, sealed, monkeypatch):
+def test_encrypted__sqlite_with_the_key(run, home, fake, encrypted, monkeypatch):
     """The table of a database is made for encrypted tokens as well."""
     pytest.importorskip("sqlalchemy")
-    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", sealed[1])
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", encrypted[1])
     url = f"sqlite:///{home}/tokens.db"
     stores.open_ready_store(url)
 
     assert (0, "") == run("accounts", "--store", url)[:2]
 
 
-def test_sealed__plain_token(run, fake, logged_in, sealed, monkeypatch):
+def test_encrypted__plain_token(run, fake, logged_in, encrypted, monkeypatch):
     """A token that is not encrypted, where the keys say that all are, is refused: exit code 5, one line."""
-    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", sealed[1])
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", encrypted[1])
     key, _ = logged_in(user=fake.add_user())
     code, out, err = run("token", "--account", key.open_id)
 
     assert (5, "", 1) == (code, out, len(err.splitlines()))
 
 
-def test_bad__sealed_with_no_key(run, monkeypatch):
+def test_bad__encrypted_with_no_key(run, monkeypatch):
     """What is no key: exit code 2, one line without it."""
     pytest.importorskip("cryptography")
     monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", "hush")
@@ -335,7 +336,7 @@ def test_bad__sealed_with_no_key(run, monkeypatch):
     assert "hush" not in err
 
 
-def test_bad__sealed_without_the_extra(run, monkeypatch):
+def test_bad__encrypted_without_the_extra(run, monkeypatch):
     """Without the extra, the line that installs it: exit code 2."""
     monkeypatch.setitem(sys.modules, "tiktok_oauth_session.stores.encrypted", None)
     monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", "hush")

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tiktok_oauth_session.cli import credentials, folders
-from tiktok_oauth_session.cli.credentials import Credentials
 from tiktok_oauth_session.cli.exits import Stop
+from tiktok_oauth_session.cli.settings import credentials, folders
+from tiktok_oauth_session.cli.settings.credentials import Credentials
+from tiktok_oauth_session.cli.terminal import prompts
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def file(home, monkeypatch):
 @pytest.fixture
 def nobody(monkeypatch):
     """There is no terminal to ask anybody at."""
-    monkeypatch.setattr(credentials, "_somebody_is_there", lambda: False)
+    monkeypatch.setattr(prompts, "somebody_is_there", lambda: False)
 
 
 def test_require__environment(home):

@@ -10,7 +10,7 @@ import time
 import pytest
 import requests
 
-from tiktok_oauth_session.cli import interrupts
+from tiktok_oauth_session.cli.terminal import signals
 
 PATIENCE_S = 20
 LOGIN = r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+"
@@ -67,6 +67,38 @@ def test_signal__refreshing(start, fake, slow, logged_in, tokens, command, numbe
     else:
         assert old["refresh_token"] != new["refresh_token"]
         assert fake.is_alive(new["refresh_token"])
+
+
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, id="SIGINT"), *SIGNALS])
+def test_signal__refreshing_within_a_call(start, fake, slow, logged_in, tokens, number):
+    """The same if it is the API's reply that the token has to be refreshed after."""
+    arrived, go_on = slow("refresh")
+    key, old = logged_in()
+    fake.advance(7201)
+    running = start("api", "user/info", "-f", "fields=open_id")
+    assert arrived.wait(PATIENCE_S)
+    running.process.send_signal(number)
+    running.see("First the token")
+    go_on.set()
+    result = running.end()
+
+    assert 128 + number == result.code
+    assert ["user_info", "refresh", "user_info"] == [record.endpoint for record in fake.requests]
+    assert old["refresh_token"] != tokens.load(key)["refresh_token"]
+    assert fake.is_alive(tokens.load(key)["refresh_token"])
+
+
+def test_signal__calling_the_api(start, slow, logged_in):
+    """An API that takes its time keeps no token waiting, so Ctrl-C ends the call at once."""
+    arrived, go_on = slow("user_info")
+    logged_in()
+    running = start("api", "user/info", "-f", "fields=open_id")
+    assert arrived.wait(PATIENCE_S)
+    running.process.send_signal(signal.SIGINT)
+    result = running.end()
+    go_on.set()
+
+    assert (130, "", "\n") == result
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -150,8 +182,8 @@ def test_signal__ignored_stays_ignored(start, fake, slow, logged_in, tokens, hom
 def test_signals__hurried(monkeypatch, numbers, after_s, hurried):
     """A second signal hurries if a person sent it, or a second later; a hangup never does."""
     now = 1000.0
-    monkeypatch.setattr(interrupts.time, "monotonic", lambda: now)
-    came = interrupts.Signals()
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now)
+    came = signals.Signals()
     first, second = (getattr(signal, name, 1) for name in numbers)
 
     assert not came.note(first)

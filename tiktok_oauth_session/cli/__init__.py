@@ -1,36 +1,38 @@
-"""The command ``tiktok-oauth``."""
+"""The command ``tiktok-oauth``.
+
+Each subcommand is in a module of its name; what several of them need is in `exits` (exit codes), `settings`
+(credentials, redirect URI, base URL), `stores` (``--store``, ``--account``), `sessions` and `terminal`.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import sys
 from collections.abc import Iterable, Sequence
-from types import ModuleType
 from typing import Any, NoReturn
 
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SUMMARIES, Stop, verdict
-from tiktok_oauth_session.cli.output import tell
-from tiktok_oauth_session.cli.streams import discard, open_closed_streams
+from tiktok_oauth_session.cli.terminal.output import tell
+from tiktok_oauth_session.cli.terminal.streams import discard, open_closed_streams
 
-#: The subcommands and the modules that add them, as the help lists them. A module is imported when one of
-#: its subcommands is named, so that ``token`` waits for no other.
-COMMANDS = {
-    "login": "login",
-    "status": "accounts",
-    "accounts": "accounts",
-    "token": "accounts",
-    "refresh": "accounts",
-    "revoke": "accounts",
-    "logout": "accounts",
-    "api": "api",
-    "keep-alive": "keepalive",
-    "doctor": "doctor",
-    "fake": "serve_fake",
-    "demo": "demo_command",
-    "completion": "completion",
-}
+#: The subcommands, as the help lists them. Each is in a module of its name, which is imported when it is
+#: named, so that ``token`` waits for no other.
+COMMANDS = (
+    "login",
+    "status",
+    "accounts",
+    "token",
+    "refresh",
+    "revoke",
+    "logout",
+    "api",
+    "keep-alive",
+    "doctor",
+    "fake",
+    "demo",
+    "completion",
+)
 #: Options that people expect from other tools, and that would show a secret to everybody.
 _SECRET_OPTIONS = tuple(
     f"--{name}"
@@ -65,23 +67,11 @@ def parser(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         epilog=f"Exit codes: {codes}.",
     )
     command.add_argument("--version", action="store_true", help="print the version")
-    subcommands = command.add_subparsers(dest="command", metavar="COMMAND")
-    for module in dict.fromkeys(COMMANDS[name] for name in commands):
-        with contextlib.suppress(_NotThere):
-            _imported(module).add_parser(subcommands)
+    subcommands = command.add_subparsers(dest="command", metavar="COMMAND", prog=command.prog)
+    for name in commands:
+        module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+        module.add_parser(subcommands)
     return command
-
-
-class _NotThere(ModuleNotFoundError):
-    """A subcommand of `COMMANDS` that this version does not have."""
-
-
-def _imported(module: str) -> ModuleType:
-    home = f"{__name__}.{module}"
-    try:
-        return importlib.import_module(home)
-    except ModuleNotFoundError as error:
-        raise _NotThere if error.name == home else error from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,6 +122,8 @@ def _run(argv: list[str]) -> int:
                 EXIT_USAGE,
             )
     command = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS)
+    # For `completion`, which has to know the others.
+    command.set_defaults(whole_parser=parser)
     arguments = command.parse_args(argv)
     if arguments.version:
         from importlib.metadata import version

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http
 import json
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tiktok_oauth_session.cli import connections, stores
+from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.output import print_json
+from tiktok_oauth_session.cli.sessions import session_for
+from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.terminal.output import print_json
+from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
 if TYPE_CHECKING:
     import requests
 
     from tiktok_oauth_session.platforms import Platform
+    from tiktok_oauth_session.session import TikTokOAuth2Session
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -56,7 +63,7 @@ def add_parser(subcommands: Any) -> None:
         metavar="METHOD",
         help="the HTTP method (default: GET, or POST with a body)",
     )
-    connections.add_options(parser)
+    add_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -65,16 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     from tiktok_oauth_session._oauth.responses import json_object, unwrap
 
     body = _body(arguments)
-    url, query = _address(arguments.path, connections.platform())
+    url, query = _address(arguments.path, platform())
     store = stores.open_store(arguments.store)
-    session = connections.session_for(store, connections.choose(store, arguments.account))
-    response: requests.Response = session.request(
-        arguments.method or ("GET" if body is None else "POST"),
-        url,
-        params=[*query, *arguments.field],
-        json=body,
-        timeout=session.token_timeout,
-    )
+    session = session_for(store, choose(store, arguments.account))
+    method = arguments.method or ("GET" if body is None else "POST")
+    response = _call(session, method, url, params=[*query, *arguments.field], json=body)
     reply = json_object(response)
     if reply is not None:
         print_json(reply)
@@ -82,13 +84,31 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _address(path: str, platform: Platform) -> tuple[str, list[tuple[str, str]]]:
+def _call(session: TikTokOAuth2Session, method: str, url: str, **content: Any) -> requests.Response:
+    """Call the API; a signal waits for a refresh, before the call or within it, and for nothing else."""
+    with finishing_first():
+        session.fresh_token()
+    refused = False
+    with contextlib.ExitStack() as refreshing:
+
+        def look(reply: requests.Response, **_: object) -> None:
+            nonlocal refused
+            if reply.status_code == http.HTTPStatus.UNAUTHORIZED and not refused:
+                # What comes next may be a refresh. There is none after the second refusal.
+                refused = True
+                refreshing.enter_context(finishing_first())
+
+        hooks = {"response": look}
+        return session.request(method, url, timeout=session.token_timeout, hooks=hooks, **content)
+
+
+def _address(path: str, surface: Platform) -> tuple[str, list[tuple[str, str]]]:
     """Return a call's URL and the query that was part of what the user gave.
 
     Raises:
         Stop: It is not on the host that may see the token.
     """
-    home = platform.token_endpoint.partition("/oauth/")[0]
+    home = surface.token_endpoint.partition("/oauth/")[0]
     try:
         parts = urlsplit(path)
     except ValueError:

@@ -65,16 +65,14 @@ def add_parser(subcommands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the script."""
-    words = known_words()
+    words = known_words(arguments.whole_parser())
     print({"bash": _bash, "zsh": _zsh, "fish": _fish}[arguments.shell](words), end="")
     return EXIT_OK
 
 
-def known_words() -> dict[str, dict[str, str]]:
+def known_words(command: argparse.ArgumentParser) -> dict[str, dict[str, str]]:
     """Return each subcommand's options and what their help says; under an empty name, the subcommands."""
-    from tiktok_oauth_session.cli import parser
-
-    groups = [action for action in parser()._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse tells nobody else
+    groups = [action for action in command._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse tells nobody else
     summaries = {each.dest: each.help or "" for each in groups[0]._choices_actions}  # noqa: SLF001 - see above
     words = {"": summaries}
     for name, subcommand in groups[0].choices.items():

@@ -1,4 +1,4 @@
-"""``doctor``: what is wrong with the set-up, and what TikTok's error page means."""
+"""``doctor``: what is wrong with the set-up."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ import socket
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
-from tiktok_oauth_session.cli import connections, credentials, stores
+from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.output import table, tell
-from tiktok_oauth_session.cli.redirects import (
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.settings.error_page import explain
+from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
+    UNUSED_PORT,
     complaint_about,
     is_of_this_machine,
     with_port,
 )
+from tiktok_oauth_session.cli.stores.account_option import find
+from tiktok_oauth_session.cli.stores.checks import require_writable
+from tiktok_oauth_session.cli.terminal.output import table, tell
 
 if TYPE_CHECKING:
     import requests
@@ -27,31 +33,11 @@ if TYPE_CHECKING:
 
 #: Seconds by which this machine's clock may differ: within them everybody waits for a refresh anyway.
 CLOCK_TOLERANCE_S = 60.0
-#: For a redirect URI that takes any port; nothing is to come back to it.
-ANY_PORT = 3455
 
 PASSED = "passed"
 FAILED = "failed"
 UNKNOWN = "unknown"
 
-#: What TikTok's error page names in ``error_type`` -> what it means.
-#: Source: reports of many repositories; TikTok documents no list.
-_MEANINGS = {
-    "client_key": (
-        "TikTok does not accept the client key: the app is a draft or under review, the sandbox's key and "
-        "the production's are mixed up, or Login Kit is not added to the app."
-    ),
-    "scope": "A scope is not added to the app or not approved by TikTok.",
-    "redirect_uri": (
-        "The redirect URI is not registered byte for byte: scheme, localhost or 127.0.0.1, port and trailing "
-        "slash all count, and sandbox and production have separate lists."
-    ),
-    "code_challenge": (
-        "The PKCE challenge is missing or malformed, which TikTok wants for redirect URIs of this machine."
-    ),
-    "code_challenge_method": "TikTok takes the PKCE method S256 only.",
-    "non_sandbox_target": "The key is a sandbox's, and this TikTok account is not one of its target users.",
-}
 #: Source: keys that people published; TikTok documents no prefixes.
 _KINDS = (("sb", "a sandbox's key"), ("aw", "a production key"), ("mn", "a mini drama's key"))
 
@@ -96,23 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if failed else EXIT_OK
 
 
-def explain(page: str) -> str:
-    """Return what TikTok's error page means; an empty string if the address is not one's.
-
-    Args:
-        page: What the browser's address bar shows.
-    """
-    query = dict(parse_qsl(page.partition("?")[2]))
-    kind = query.get("error_type", "")
-    if not kind:
-        return ""
-    number = f" ({query['errCode']})" if query.get("errCode") else ""
-    said = f"TikTok says {query.get('error', 'no')}{number}, about: {kind}."
-    meaning = _MEANINGS.get(kind, "Nobody has published what that means.")
-    log_id = f" Its support asks for the log id {query['logid']}." if query.get("logid") else ""
-    return f"{said} {meaning}{log_id}"
-
-
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     uri = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI) or DEFAULT_REDIRECT_URI
     complaint = complaint_about(uri)
@@ -123,7 +92,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     key, secret = (credentials.setting(name) for name in (credentials.CLIENT_KEY, credentials.CLIENT_SECRET))
     yield _credentials_finding(key, secret)
     if key and secret:
-        yield from _tiktok_findings(key, secret, with_port(uri, ANY_PORT))
+        yield from _tiktok_findings(key, secret, with_port(uri, UNUSED_PORT))
 
 
 def _port_finding(uri: str) -> Iterator[Finding]:
@@ -140,8 +109,8 @@ def _store_finding(option: str | None) -> Finding:
     store = stores.open_store(option)
     where = getattr(store, "directory", type(store).__name__)
     try:
-        stores.require_writable(store)
-        accounts = len(connections.find(store))
+        require_writable(store)
+        accounts = len(find(store))
     except Stop as error:
         return Finding("store", FAILED, str(error))
     return Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
@@ -160,8 +129,7 @@ def _credentials_finding(key: str, secret: str) -> Finding:
 def _tiktok_findings(key: str, secret: str, uri: str) -> Iterator[Finding]:
     from tiktok_oauth_session.session import TikTokOAuth2Session
 
-    platform = connections.platform()
-    with TikTokOAuth2Session(key, client_secret=secret, redirect_uri=uri, platform=platform) as session:
+    with TikTokOAuth2Session(key, client_secret=secret, redirect_uri=uri, platform=platform()) as session:
         replies: list[requests.Response] = []
 
         def note(reply: requests.Response) -> requests.Response:

@@ -62,6 +62,17 @@ class Stop(Exception):
         self.code = code
 
 
+def extra_missing(extra: str, sentence: str) -> Stop:
+    """Return what to say when something cannot be done without an extra of this package.
+
+    Args:
+        extra: The extra's name.
+        sentence: What needs what.
+    """
+    package = f"{sys.executable} -m pip install 'tiktok-oauth-session[{extra}]'"
+    return Stop(f"{sentence} Run: {package}", EXIT_USAGE)
+
+
 def verdict(error: Exception) -> tuple[int, str] | None:
     """Return the exit code and the line for an error; None if it is a bug of ours, to be seen as one."""
     if isinstance(error, Stop):

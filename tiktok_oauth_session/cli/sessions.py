@@ -1,23 +1,34 @@
-"""The session that the commands use."""
+"""A session for an account of the store."""
 
 from __future__ import annotations
 
-from tiktok_oauth_session.cli.interrupts import finishing_first
-from tiktok_oauth_session.session import TikTokOAuth2Session
-from tiktok_oauth_session.tokens import TikTokToken
+from typing import TYPE_CHECKING
+
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.base_url import platform
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+    from tiktok_oauth_session.stores import TokenStore
+    from tiktok_oauth_session.tokens import AccountKey
 
 
-class PatientSession(TikTokOAuth2Session):
-    """A session whose refreshes no signal cuts short, wherever they happen."""
+def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
+    """Return a session for an account of the store.
 
-    def usable_token(self) -> TikTokToken:
-        """Return a token that works, refreshed if it is time, as every API call begins."""
-        return self._usable_token(self.client_secret)
+    Raises:
+        Stop: The app's credentials are missing or another app's.
+    """
+    surface = platform()
+    app = credentials.require(account.client_key)
 
-    def _usable_token(self, secret: str | None) -> TikTokToken:
-        with finishing_first():
-            return super()._usable_token(secret)
+    # Slow to import.
+    from tiktok_oauth_session.session import TikTokOAuth2Session
 
-    def _renewed(self, token: TikTokToken, secret: str | None) -> TikTokToken:
-        with finishing_first():
-            return super()._renewed(token, secret)
+    return TikTokOAuth2Session(
+        app.client_key,
+        client_secret=app.client_secret,
+        store=store,
+        open_id=account.open_id,
+        platform=surface,
+    )

@@ -6,13 +6,12 @@ import atexit
 import contextlib
 import os
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop, extra_missing
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -59,12 +58,6 @@ def store_at(url: str) -> TokenStore:
     return _sql_store(url, scheme)
 
 
-def missing(extra: str, error: ImportError) -> Stop:
-    """Return what to say when a store cannot be used without an extra."""
-    package = f"{sys.executable} -m pip install 'tiktok-oauth-session[{extra}]'"
-    return Stop(f"This store needs {error.name}. Run: {package}", EXIT_USAGE)
-
-
 @contextlib.contextmanager
 def _malformed(*kinds: type[Exception]) -> Iterator[None]:
     try:
@@ -88,7 +81,7 @@ def _redis_store(url: str, scheme: str) -> TokenStore:
 
         from tiktok_oauth_session.stores.redis import RedisStore
     except ImportError as error:
-        raise missing("redis", error) from None
+        raise extra_missing("redis", f"This store needs {error.name}.") from None
     with _malformed(ValueError):
         parts = urlsplit(url)
         if scheme != "unix" and (parts.fragment or "@" in parts.path):
@@ -111,7 +104,7 @@ def _sql_store(url: str, scheme: str) -> TokenStore:
 
         from tiktok_oauth_session.stores.sql import SQLStore
     except ImportError as error:
-        raise missing("sql", error) from None
+        raise extra_missing("sql", f"This store needs {error.name}.") from None
     with _malformed(ValueError, sqlalchemy.exc.ArgumentError):
         address = sqlalchemy.make_url(_with_driver(url, scheme))
     try:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
-from tiktok_oauth_session.cli.streams import discard
+from tiktok_oauth_session.cli.terminal.streams import discard
 
 #: How a word of a table is coloured.
 _STYLES = {"ok": "green", "passed": "green", "log in again": "red", "damaged": "red", "failed": "red"}

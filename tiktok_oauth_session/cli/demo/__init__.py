@@ -1,4 +1,4 @@
-"""``demo``: the subcommand; what it runs is slow to import and lives in `tiktok_oauth_session.cli.demo`."""
+"""``demo``: the whole life of a connection, against a fake TikTok."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def add_parser(subcommands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo."""
-    from tiktok_oauth_session.cli.demo import demo
+    # Slow to import.
+    from tiktok_oauth_session.cli.demo.life import demo
 
     demo(browser=arguments.browser)
     return EXIT_OK

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session._plain_errors import StoreError
-from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop, extra_missing
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 STORE_KEYS = "TIKTOK_OAUTH_STORE_KEYS"
 #: What an encrypted token has, and no other. Not imported: cryptography may not be installed.
-SEALED = "encrypted"
+ENCRYPTED = "encrypted"
 
 
-class SealedToken(StoreError):
+class EncryptedToken(StoreError):
     """A token is encrypted, and nobody has given a key."""
 
 
@@ -35,33 +35,11 @@ def readable(store: TokenStore) -> TokenStore:
     try:
         from tiktok_oauth_session.stores.encrypted import EncryptedStore
     except ImportError as error:
-        from tiktok_oauth_session.cli.addresses import missing
-
-        raise missing("crypto", error) from None
+        raise extra_missing("crypto", f"This store needs {error.name}.") from None
     try:
         return EncryptedStore(store, keys)
     except ValueError as error:
         raise Stop(f"{STORE_KEYS}: {error}", EXIT_USAGE) from None
-
-
-def require_no_sealed_token(store: TokenStore, client_key: str | None = None) -> None:
-    """Find out by one account whether a store is an encrypted one, before anything is done to many.
-
-    Raises:
-        StoreError: It is, and nobody has given a key; or it cannot say which accounts it has.
-    """
-    from tiktok_oauth_session.cli.stores import PROBE
-
-    for key in store.keys(client_key):
-        if key != PROBE:
-            try:
-                store.load(key)
-            except SealedToken:
-                raise
-            except StoreError:
-                # A damaged token says nothing about the others.
-                continue
-            return
 
 
 def _refusing(store: TokenStore) -> TokenStore:
@@ -69,8 +47,8 @@ def _refusing(store: TokenStore) -> TokenStore:
 
     def load_plain(key: AccountKey) -> TikTokToken | None:
         token = load(key)
-        if token is not None and SEALED in token:
-            raise SealedToken(
+        if token is not None and ENCRYPTED in token:
+            raise EncryptedToken(
                 f"The token of {key[1]} is encrypted: give the keys of the application that keeps it in "
                 f"{STORE_KEYS}."
             )

@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, Stop
-from tiktok_oauth_session.cli.output import tell
+from tiktok_oauth_session.cli.login import consent_page
+from tiktok_oauth_session.cli.settings.error_page import explain
+from tiktok_oauth_session.cli.settings.redirect_uris import UNUSED_PORT, is_of_this_machine, with_port
+from tiktok_oauth_session.cli.terminal.output import tell
+from tiktok_oauth_session.cli.terminal.signals import finishing_first
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+    from tiktok_oauth_session.tokens import TikTokToken
 
 #: How often a person may paste something else by mistake.
 TRIES = 3
 
 
-def ask_for_callback(state: str) -> str:
+def log_in_by_paste(session: TikTokOAuth2Session, *, ask_again: bool) -> TikTokToken:
+    """Ask for the address that TikTok sent the user's browser to, wherever that browser is.
+
+    Args:
+        session: The session that logs in; its redirect URI may have ``*`` for its port.
+        ask_again: Show the page even to a user who has consented before.
+
+    Raises:
+        Stop: Something else was pasted.
+    """
+    session.redirect_uri = with_port(str(session.redirect_uri), UNUSED_PORT)
+    url, state = session.authorization_url(**consent_page.options(ask_again=ask_again))
+    consent_page.show(url, browser=False)
+    tell("After you allow it, the browser goes to an address that begins with")
+    tell(f"  {session.redirect_uri}?code=")
+    if is_of_this_machine(str(session.redirect_uri)):
+        tell("It may say that it cannot connect: only the address is needed.")
+    callback = _ask_for_callback(state)
+    with finishing_first():
+        return session.fetch_token(authorization_response=callback)
+
+
+def _ask_for_callback(state: str) -> str:
     """Ask for the address until it is one that answers this login.
 
     Args:
@@ -27,7 +58,7 @@ def ask_for_callback(state: str) -> str:
         line = sys.stdin.readline()
         if not line:
             raise Stop("No address was pasted.", EXIT_FAILED)
-        complaint = complaint_about(line.strip(), state)
+        complaint = _complaint_about(line.strip(), state)
         if not complaint:
             return line.strip()
         if person:
@@ -35,13 +66,12 @@ def ask_for_callback(state: str) -> str:
     raise Stop(complaint, EXIT_FAILED)
 
 
-def complaint_about(pasted: str, state: str) -> str:
+def _complaint_about(pasted: str, state: str) -> str:
     """Return what is wrong with a pasted address; an empty string if it answers the login."""
     from tiktok_oauth_session._oauth.authorization_response import (
         matching_state,
         parse_authorization_response,
     )
-    from tiktok_oauth_session.cli.doctor import explain
     from tiktok_oauth_session.errors import StateMismatch
 
     if explanation := explain(pasted):

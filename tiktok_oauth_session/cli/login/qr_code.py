@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.interrupts import finishing_first
-from tiktok_oauth_session.cli.output import tell, waiting
+from tiktok_oauth_session.cli.exits import EXIT_FAILED, Stop, extra_missing
+from tiktok_oauth_session.cli.terminal.output import tell, waiting
+from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
 if TYPE_CHECKING:
     import segno
@@ -73,8 +73,7 @@ def _require_segno() -> None:
     try:
         import segno  # noqa: F401 - whether it is there
     except ImportError:
-        package = f"{sys.executable} -m pip install 'tiktok-oauth-session[qr]'"
-        raise Stop(f"Drawing a QR code needs segno. Run: {package}", EXIT_USAGE) from None
+        raise extra_missing("qr", "Drawing a QR code needs segno.") from None
 
 
 def _draw(url: str) -> None:

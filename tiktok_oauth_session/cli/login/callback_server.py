@@ -20,18 +20,16 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-#: Seconds that a user has to get through TikTok's pages.
-LOGIN_TIMEOUT_S = 300.0
+from tiktok_oauth_session.cli.settings.redirect_uris import HOSTS
+from tiktok_oauth_session.cli.terminal.signals import WAKE_S
+
 #: TikTok matches the registered redirect URI byte for byte; this is the path its documentation uses.
 CALLBACK_PATH = "/callback/"
 #: Seconds that the user's browser waits for its page while the code is exchanged; and that the end of the
 #: login waits for a browser to take the page.
 EXCHANGE_TIMEOUT_S = 120.0
 PAGE_TIMEOUT_S = 5.0
-#: Seconds between two looks at whether Ctrl-C was pressed, which Windows does not tell a waiting thread.
-WAKE_S = 0.5
 
-_HOSTS = ("127.0.0.1", "localhost")
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -85,8 +83,8 @@ class CallbackServer:
         path: str = CALLBACK_PATH,
         notice: Callable[[str], object] = lambda _: None,
     ) -> None:
-        if host not in _HOSTS:
-            raise ValueError(f"A redirect URI on this machine names it {' or '.join(_HOSTS)}, not {host}.")
+        if host not in HOSTS:
+            raise ValueError(f"A redirect URI on this machine names it {' or '.join(HOSTS)}, not {host}.")
         self._path, self._notice = path, notice
         self._arrived, self._ended, self._shown = threading.Event(), threading.Event(), threading.Event()
         self._callback, self._worked = "", False
@@ -136,7 +134,7 @@ class CallbackServer:
         """Accept the callback that carries a state. Call this before the browser is opened."""
         self._expected.add(state)
 
-    def wait(self, timeout: float = LOGIN_TIMEOUT_S) -> str | None:
+    def wait(self, timeout: float) -> str | None:
         """Return the callback's URL; None if none came in time.
 
         Args:
@@ -155,7 +153,7 @@ class CallbackServer:
         """
         url = urlsplit(target)
         # A page elsewhere whose name resolves to this machine sends its own name as Host.
-        named = host in [f"{name}:{self.port}" for name in _HOSTS]
+        named = host in [f"{name}:{self.port}" for name in HOSTS]
         if not named or not target.startswith("/") or url.path != self._path:
             return _ELSEWHERE
         answer = parse_qs(url.query)

@@ -6,12 +6,12 @@ Never from the command line, which `ps` shows to everybody and a shell keeps in 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.folders import config_folder
+from tiktok_oauth_session.cli.settings.folders import config_folder
+from tiktok_oauth_session.cli.terminal import prompts
 
 CLIENT_KEY = "TIKTOK_CLIENT_KEY"
 CLIENT_SECRET = "TIKTOK_CLIENT_SECRET"
@@ -66,7 +66,7 @@ def require(client_key: str | None = None) -> Credentials:
         )
     if (key or client_key) and secret:
         return Credentials(key or client_key or "", secret)
-    if not _somebody_is_there():
+    if not prompts.somebody_is_there():
         values = {CLIENT_KEY: key or client_key, CLIENT_SECRET: secret}
         missing = " and ".join(name for name, value in values.items() if not value)
         raise Stop(
@@ -74,8 +74,8 @@ def require(client_key: str | None = None) -> Credentials:
             f"{path()} (mode 600).",
             EXIT_USAGE,
         )
-    key = key or client_key or _ask("Client key: ")
-    secret = secret or _ask("Client secret (not shown): ", hidden=True)
+    key = key or client_key or prompts.ask("Client key: ")
+    secret = secret or prompts.ask_for_secret("Client secret (not shown): ")
     if not key or not secret:
         raise Stop("No client key or no client secret was given.", EXIT_USAGE)
     return Credentials(key, secret, asked_for=True)
@@ -105,14 +105,6 @@ def keep(credentials: Credentials) -> Path:
     return target
 
 
-def confirm(question: str) -> bool:
-    """Ask the user a question; Enter means yes, Ctrl-D no. False if there is nobody to ask."""
-    if not _somebody_is_there():
-        return False
-    answer = _read_line(f"{question} [Y/n] ")
-    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
-
-
 def _from_file() -> dict[str, str]:
     try:
         with path().open(encoding="utf-8") as file:
@@ -136,41 +128,3 @@ def _require_private(status: os.stat_result) -> None:
         raise Stop(f"{path()} belongs to another user, so it is not read.", EXIT_USAGE)
     if status.st_mode & 0o077:
         raise Stop(f"{path()} can be read by others, so it is not used. Run: chmod 600 {path()}", EXIT_USAGE)
-
-
-def _somebody_is_there() -> bool:
-    if os.name == "nt":
-        return sys.stdin.isatty()
-    try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
-    except OSError:
-        return False
-    return True
-
-
-def _ask(question: str, *, hidden: bool = False) -> str:
-    if not hidden:
-        return _read_line(question).strip()
-    import getpass
-
-    try:
-        return getpass.getpass(question).strip()
-    except EOFError:
-        return ""
-
-
-def _read_line(question: str) -> str:
-    """Return the user's answer with its newline; nothing at all after Ctrl-D."""
-    if os.name == "nt":
-        print(question, end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline()
-    # The terminal, not stdin and stdout: those may be part of a pipe.
-    with open("/dev/tty", "r+b", buffering=0) as terminal:  # noqa: PTH123 - unbuffered, both ways
-        terminal.write(question.encode())
-        answer = b""
-        while not answer.endswith(b"\n") and (more := terminal.read(1024)):
-            answer += more
-        if not answer:
-            # The cursor still stands behind the question.
-            terminal.write(b"\n")
-    return answer.decode(errors="replace")

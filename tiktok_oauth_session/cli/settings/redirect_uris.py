@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 DEFAULT_REDIRECT_URI = "http://127.0.0.1:*/callback/"
 HOSTS = ("127.0.0.1", "localhost")
 MAX_CHARACTERS = 511
+#: A port for a redirect URI that takes any, where nobody listens: the browser only shows the address, or
+#: nothing is to come back. TikTok's documentation uses it.
+UNUSED_PORT = 3455
 
 _ANY_PORT = ":*/"
 

@@ -6,25 +6,24 @@ import argparse
 import contextlib
 import os
 import signal
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tiktok_oauth_session.cli import connections, credentials, stores
+from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STORE
-from tiktok_oauth_session.cli.interrupts import EXIT_BY_SIGNAL, Signals, end_by, handled
-from tiktok_oauth_session.cli.numbers import above, at_least, whole
-from tiktok_oauth_session.cli.output import is_fancy, print_json, tell
-from tiktok_oauth_session.cli.sealed import require_no_sealed_token
+from tiktok_oauth_session.cli.keep_alive.numbers import above, at_least, whole
+from tiktok_oauth_session.cli.keep_alive.progress import shown_progress
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token
+from tiktok_oauth_session.cli.terminal.output import print_json, tell
+from tiktok_oauth_session.cli.terminal.signals import EXIT_BY_SIGNAL, Signals, end_by, handled
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.keepalive import Summary
 
 DAY_S = 86_400.0
-#: Seconds between two lines where there is no terminal to draw a bar on.
-LINE_EVERY_S = 10.0
 
 
 def add_parser(subcommands: Any) -> None:
@@ -68,14 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     app = credentials.require()
     store = stores.open_store(arguments.store)
-    require_no_sealed_token(store, app.client_key)
+    require_no_encrypted_token(store, app.client_key)
     stop = threading.Event()
-    with _told_to_stop(stop) as signals, _progress() as progress:
+    with _told_to_stop(stop) as signals, shown_progress() as progress:
         summary = keep_alive(
             store,
             client_key=app.client_key,
             client_secret=app.client_secret,
-            platform=connections.platform(),
+            platform=platform(),
             access_within=arguments.access_within,
             refresh_within=arguments.refresh_within * DAY_S,
             workers=arguments.workers,
@@ -138,28 +137,3 @@ def _told_to_stop(stop: threading.Event) -> Iterator[list[int]]:
 
     with handled(gently):
         yield came.numbers
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[Summary], None]]:
-    """Show how far it is: a bar on a terminal, a line now and then elsewhere."""
-    if not is_fancy(sys.stderr):
-        yield _Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("keep-alive"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda summary: bar.update(task, completed=summary.done, total=summary.due)
-
-
-class _Lines:
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, summary: Summary) -> None:
-        if time.monotonic() - self._last >= LINE_EVERY_S or summary.done == summary.due:
-            self._last = time.monotonic()
-            tell(f"keep-alive: {summary.done} of {summary.due} accounts")

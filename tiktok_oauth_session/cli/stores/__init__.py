@@ -6,17 +6,16 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from tiktok_oauth_session.cli.addresses import shows_password, store_at
-from tiktok_oauth_session.cli.exits import EXIT_STORE, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.folders import tokens_folder
-from tiktok_oauth_session.cli.sealed import readable, require_no_sealed_token
+from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.settings.folders import tokens_folder
+from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token, require_writable
+from tiktok_oauth_session.cli.stores.encrypted import readable
+from tiktok_oauth_session.cli.stores.urls import shows_password, store_at
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
 
 STORE = "TIKTOK_OAUTH_STORE"
-#: An account that is nobody's, to find out whether a store can be written.
-PROBE = ("tiktok-oauth", "write-test")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -27,25 +26,6 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         help="where tokens are kept: a folder, or sqlite:///, postgresql://, mysql:// or redis:// "
         f"(default: ${STORE}, else a folder of your own). A URL with a password belongs in ${STORE}.",
     )
-
-
-def require_writable(store: TokenStore) -> None:
-    """Find out before the user is troubled whether a token could be kept.
-
-    Raises:
-        Stop: It could not.
-    """
-    from tiktok_oauth_session.errors import StoreError
-    from tiktok_oauth_session.tokens import AccountKey, TikTokToken
-
-    probe = AccountKey(*PROBE)
-    try:
-        try:
-            store.save(probe, TikTokToken(access_token="none"))
-        finally:
-            store.delete(probe)
-    except StoreError as error:
-        raise Stop(f"Tokens could not be kept. {error}", EXIT_STORE) from error
 
 
 def open_store(option: str | None) -> TokenStore:
@@ -70,7 +50,7 @@ def open_ready_store(option: str | None) -> TokenStore:
         create_tables()
     store = readable(bare)
     require_writable(store)
-    require_no_sealed_token(store)
+    require_no_encrypted_token(store)
     return store
 
 

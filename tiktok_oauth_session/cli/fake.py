@@ -7,11 +7,12 @@ import threading
 from typing import Any
 
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.output import tell
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.base_url import BASE_URL
+from tiktok_oauth_session.cli.terminal.output import tell
+from tiktok_oauth_session.cli.terminal.signals import WAKE_S
 
 DEFAULT_PORT = 9400
-#: Seconds between two looks at whether Ctrl-C was pressed, which Windows does not tell a waiting thread.
-WAKE_S = 0.5
 
 
 def add_parser(subcommands: Any) -> None:
@@ -57,7 +58,6 @@ def add_parser(subcommands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C."""
-    from tiktok_oauth_session.cli import connections, credentials
     from tiktok_oauth_session.testing import FakeTikTok
     from tiktok_oauth_session.testing.app import REDIRECT_URIS
     from tiktok_oauth_session.testing.control import serve_with_controls
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise Stop(f"Port {arguments.port} cannot be had: {error.strerror or error}.", EXIT_USAGE) from error
     with server:
         print("# A fake TikTok. Its key and secret are made up, and the same everywhere.")
-        print(f"{connections.BASE_URL}={server.url}")
+        print(f"{BASE_URL}={server.url}")
         print(f"{credentials.CLIENT_KEY}={fake.client_key}")
         print(f"{credentials.CLIENT_SECRET}={fake.client_secret}", flush=True)
         tell("Ctrl-C ends it.")

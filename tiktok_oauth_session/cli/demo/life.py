@@ -1,4 +1,4 @@
-"""``tiktok-oauth demo``: the whole life of a connection, against a fake TikTok on this machine."""
+"""The whole life of a connection, against a fake TikTok on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
 from tiktok_oauth_session._oauth.responses import unwrap
-from tiktok_oauth_session.cli.loopback import CallbackServer
+from tiktok_oauth_session.cli.login.callback_server import CallbackServer
 from tiktok_oauth_session.errors import ReauthorizationRequired, TokenError
 from tiktok_oauth_session.platforms import LOGIN_KIT, LOGIN_KIT_V1, Platform
 from tiktok_oauth_session.session import TikTokOAuth2Session
@@ -21,6 +21,8 @@ from tiktok_oauth_session.testing import FakeTikTok, RequestRecord
 #: Seconds that the demo's access tokens live, so that one can be watched dying.
 ACCESS_LIFETIME_S = 3
 SCOPES = ("user.info.basic", "video.list")
+#: Seconds that a user has to answer the consent page.
+CONSENT_TIMEOUT_S = 300.0
 #: Characters of a secret that are shown: enough to see that it changed.
 SHOWN = 8
 
@@ -100,7 +102,7 @@ class Demo:
             self._callback_server.expect(state)
             print(f"   Opening {url}\n")
             webbrowser.open(url)
-            callback = self._callback_server.wait()
+            callback = self._callback_server.wait(CONSENT_TIMEOUT_S)
             if callback is None:
                 raise TokenError("Nobody answered the consent page.")
         else:

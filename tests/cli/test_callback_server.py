@@ -9,8 +9,8 @@ import time
 import pytest
 import requests
 
-from tiktok_oauth_session.cli import loopback
-from tiktok_oauth_session.cli.loopback import CallbackServer
+from tiktok_oauth_session.cli.login import callback_server
+from tiktok_oauth_session.cli.login.callback_server import CallbackServer
 
 WAIT_S = 10.0
 #: As long as a server may be looked at to see that it goes on waiting.
@@ -267,13 +267,13 @@ def test_host__another():
 
 def test_exit__waits_for_the_page(server, monkeypatch):
     """The process may end right after the login: by then the browser has its page."""
-    slowly = loopback._Handler.send_response
+    slowly = callback_server._Handler.send_response
 
     def send_response(*arguments):
         time.sleep(0.2)
         slowly(*arguments)
 
-    monkeypatch.setattr(loopback._Handler, "send_response", send_response)
+    monkeypatch.setattr(callback_server._Handler, "send_response", send_response)
     Browser(f"{server.redirect_uri}?code=c&state=right")
     server.wait(WAIT_S)
     server.__exit__(None, None, None)
@@ -292,7 +292,7 @@ def test_exit__idle_connections(server):
 
 def test_exit__browser_gone(server, monkeypatch):
     """A browser that does not take its page holds up the end for seconds only."""
-    monkeypatch.setattr(loopback, "PAGE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(callback_server, "PAGE_TIMEOUT_S", 0.2)
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         host = f"127.0.0.1:{server.port}"
         connection.sendall(f"GET /callback/?code=c&state=right HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-from tiktok_oauth_session.cli.output import tell
+from tiktok_oauth_session.cli.terminal.output import tell
 
 #: Seconds within which two signals are one: a closing terminal and `timeout` send theirs twice.
 APART_S = 1.0
+#: Seconds between two looks at whether Ctrl-C was pressed, which Windows does not tell a waiting thread.
+WAKE_S = 0.5
 #: What a shell adds to the number of the signal that ended a command.
 EXIT_BY_SIGNAL = 128
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tiktok_oauth_session import AccountKey, FileStore, StoreError
-from tiktok_oauth_session.cli import keepalive
+from tiktok_oauth_session.cli.keep_alive import progress
 from tiktok_oauth_session.keepalive import Summary
 
 DAY_S = 86_400
@@ -168,8 +168,8 @@ def test_keep_alive__lines(run, fake, logged_in):
 def test_keep_alive__lines_now_and_then(monkeypatch, capsys):
     """Not for every account."""
     now = 1000.0
-    monkeypatch.setattr(keepalive.time, "monotonic", lambda: now)
-    lines = keepalive._Lines()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    lines = progress._Lines()
     for second, done in [(0.0, 1), (9.9, 2), (10.0, 3), (19.9, 4), (20.0, 5)]:
         now = 1000.0 + second
         lines(Summary(due=9, refreshed=done))

@@ -1,22 +1,19 @@
-"""From the command's options to an account, and to a session for it."""
+"""``--account OPEN_ID``: which of the store's accounts."""
 
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from tiktok_oauth_session.cli import credentials, stores
+from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.stores import add_option
+from tiktok_oauth_session.cli.stores.checks import PROBE
 
 if TYPE_CHECKING:
-    from tiktok_oauth_session.cli.sessions import PatientSession
-    from tiktok_oauth_session.platforms import Platform
     from tiktok_oauth_session.stores import TokenStore
     from tiktok_oauth_session.tokens import AccountKey
-
-BASE_URL = "TIKTOK_OAUTH_BASE_URL"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,40 +23,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="OPEN_ID",
         help="which account, if there are several: its open_id or how it begins",
     )
-    stores.add_option(parser)
-
-
-def platform() -> Platform:
-    """Return TikTok's current surface, or the same one elsewhere.
-
-    Raises:
-        Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
-    """
-    from tiktok_oauth_session._http.allowed_hosts import is_loopback
-    from tiktok_oauth_session.platforms import LOGIN_KIT
-
-    base = os.environ.get(BASE_URL, "").strip()
-    if not base:
-        return LOGIN_KIT
-    try:
-        parts = urlsplit(base)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        known = False
-    if not known:
-        raise Stop(f"{BASE_URL} is no http or https URL.", EXIT_USAGE)
-    if "@" in parts.netloc:
-        # They would stand in addresses that are shown, and take the token's place in the header.
-        raise Stop(f"{BASE_URL} has to be without user and password.", EXIT_USAGE)
-    if parts.scheme == "http" and not is_loopback(base):
-        raise Stop(f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE)
-    return LOGIN_KIT.at(base)
+    add_option(parser)
 
 
 def find(store: TokenStore) -> list[AccountKey]:
     """Return the accounts of the store: of the app whose key is set, or of all apps."""
     known = store.keys(credentials.setting(credentials.CLIENT_KEY) or None)
-    return sorted(key for key in known if key != stores.PROBE)
+    return sorted(key for key in known if key != PROBE)
 
 
 def choose(store: TokenStore, wanted: str | None) -> AccountKey:
@@ -88,8 +58,6 @@ def choose(store: TokenStore, wanted: str | None) -> AccountKey:
 
 
 def _is_there(store: TokenStore, account: AccountKey) -> bool:
-    from tiktok_oauth_session._plain_errors import StoreError
-
     try:
         return store.load(account) is not None
     except StoreError:
@@ -104,23 +72,3 @@ def _named(open_id: str | None) -> AccountKey | None:
 
     client_key = credentials.setting(credentials.CLIENT_KEY)
     return AccountKey(client_key, open_id) if client_key and open_id else None
-
-
-def session_for(store: TokenStore, account: AccountKey) -> PatientSession:
-    """Return a session for an account of the store.
-
-    Raises:
-        Stop: The app's credentials are missing or another app's.
-    """
-    surface = platform()
-    app = credentials.require(account.client_key)
-
-    from tiktok_oauth_session.cli.sessions import PatientSession
-
-    return PatientSession(
-        app.client_key,
-        client_secret=app.client_secret,
-        store=store,
-        open_id=account.open_id,
-        platform=surface,
-    )

@@ -1,0 +1,183 @@
+"""``login``: from a client key to a token, on a laptop or over ssh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from tiktok_oauth_session.cli import stores
+from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.base_url import BASE_URL, platform
+from tiktok_oauth_session.cli.settings.redirect_uris import (
+    DEFAULT_REDIRECT_URI,
+    complaint_about,
+    is_of_this_machine,
+    takes_any_port,
+    with_port,
+)
+from tiktok_oauth_session.cli.stores.requested_scope import keep_requested_scope
+from tiktok_oauth_session.cli.terminal.output import moment, tell
+from tiktok_oauth_session.cli.terminal.prompts import confirm
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+    from tiktok_oauth_session.tokens import TikTokToken
+
+#: Seconds that a user has to get through TikTok's pages.
+TIMEOUT_S = 300.0
+HIGHEST_PORT = 65_535
+
+
+def add_parser(subcommands: Any) -> None:
+    """Add the subcommand."""
+    parser = subcommands.add_parser(
+        "login",
+        help="log in with a browser, a pasted address or a QR code",
+        description="Log in: open TikTok's page in a browser, wait for it to come back to this machine, and "
+        f"keep the token. Register the redirect URI {DEFAULT_REDIRECT_URI} for the app's desktop platform.",
+    )
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--no-browser", action="store_true", help="print TikTok's address instead of opening it")
+    way.add_argument(
+        "--paste",
+        action="store_true",
+        help="wait for no callback: ask for the address that the browser lands on, as for a web app's https "
+        "redirect URI or over ssh",
+    )
+    way.add_argument("--qr", action="store_true", help="show a QR code to scan with TikTok on a phone")
+    parser.add_argument(
+        "--scope",
+        action="append",
+        metavar="SCOPES",
+        help="the scopes to ask for, with commas; may be repeated (default: user.info.basic)",
+    )
+    parser.add_argument(
+        "--redirect-uri",
+        metavar="URI",
+        help=f"as registered (default: ${credentials.REDIRECT_URI}, else {DEFAULT_REDIRECT_URI}; * is any "
+        "free port)",
+    )
+    parser.add_argument(
+        "--port", type=_port, metavar="NUMBER", help="the port to wait on (default: a free one)"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=TIMEOUT_S,
+        metavar="SECONDS",
+        help=f"how long to wait, unless with --paste (default: {TIMEOUT_S:.0f})",
+    )
+    parser.add_argument(
+        "--ask-again",
+        action="store_true",
+        help="show the consent page even to a user who has consented before, to choose other scopes",
+    )
+    stores.add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Log in."""
+    surface = platform()
+    uri = _redirect_uri(arguments)
+    store = stores.open_ready_store(arguments.store)
+    app = credentials.require()
+
+    # Slow to import.
+    from tiktok_oauth_session.session import TikTokOAuth2Session
+
+    session = TikTokOAuth2Session(
+        app.client_key,
+        client_secret=app.client_secret,
+        scope=",".join(arguments.scope or ()) or None,
+        redirect_uri=uri,
+        store=store,
+        platform=surface,
+    )
+    token = _log_in(session, arguments)
+    keep_requested_scope(store, session)
+    _report(session, token)
+    if app.asked_for and confirm(f"Keep the client key and secret in {credentials.path()}?"):
+        _keep(app)
+    return EXIT_OK
+
+
+def _log_in(session: TikTokOAuth2Session, arguments: argparse.Namespace) -> TikTokToken:
+    ask_again = arguments.ask_again
+    if arguments.qr:
+        from tiktok_oauth_session.cli.login.qr_code import log_in_by_qr_code
+
+        return log_in_by_qr_code(session, arguments.timeout)
+    if arguments.paste or not is_of_this_machine(session.redirect_uri):
+        from tiktok_oauth_session.cli.login.paste import log_in_by_paste
+
+        return log_in_by_paste(session, ask_again=ask_again)
+    from tiktok_oauth_session.cli.login.browser import log_in_by_browser
+
+    open_browser = not arguments.no_browser
+    return log_in_by_browser(session, arguments.timeout, open_browser=open_browser, ask_again=ask_again)
+
+
+# --- options ---------------------------------------------------------------------------------------
+
+
+def _redirect_uri(arguments: argparse.Namespace) -> str | None:
+    """Return the redirect URI to use, with ``*`` where any port will do.
+
+    Raises:
+        Stop: TikTok would not take it, or it does not fit the other options.
+    """
+    given = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI)
+    if arguments.qr:
+        return given or None
+    uri = given or DEFAULT_REDIRECT_URI
+    if complaint := complaint_about(uri):
+        raise Stop(f"The redirect URI {uri} {complaint}.", EXIT_USAGE)
+    if arguments.port is not None:
+        if not takes_any_port(uri):
+            raise Stop(f"--port does not fit the redirect URI {uri}, which has its own.", EXIT_USAGE)
+        uri = with_port(uri, arguments.port)
+    if not is_of_this_machine(uri) and not arguments.paste:
+        tell(f"{uri} is not on this machine, so its address has to be pasted.")
+    if uri.startswith("https://") and is_of_this_machine(uri) and not arguments.paste:
+        raise Stop("This command has no certificate to wait on https with: use --paste.", EXIT_USAGE)
+    return uri
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return float(text)
+
+
+# --- afterwards ------------------------------------------------------------------------------------
+
+
+def _keep(app: credentials.Credentials) -> None:
+    try:
+        credentials.keep(app)
+    except OSError as error:
+        tell(f"They could not be kept: {error.strerror or error}. You are logged in all the same.")
+
+
+def _report(session: TikTokOAuth2Session, token: TikTokToken) -> None:
+    now = time.time()
+    print(f"Logged in: {token.open_id}")
+    print(f"Granted: {', '.join(session.granted_scopes) or 'nothing'}")
+    if session.missing_scopes:
+        print(f"Not granted: {', '.join(session.missing_scopes)}")
+    print(f"The access token expires {moment(token.expires_at, now)}.")
+    if token.refresh_token:
+        until = moment(token.get("refresh_expires_at"), now)
+        print(f"It is refreshed when needed; the refresh token expires {until}.")
+    if base := os.environ.get(BASE_URL):
+        print(f"This was not TikTok but {base}.")

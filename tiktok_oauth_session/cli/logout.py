@@ -1,0 +1,31 @@
+"""``logout``: forget an account here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tiktok_oauth_session.cli import stores
+from tiktok_oauth_session.cli.exits import EXIT_OK
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+
+
+def add_parser(subcommands: Any) -> None:
+    """Add the subcommand."""
+    parser = subcommands.add_parser(
+        "logout",
+        help="forget an account here",
+        description="Delete an account's token here. The connection goes on existing at TikTok: `revoke` "
+        "ends it there.",
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Delete the token."""
+    store = stores.open_store(arguments.store)
+    account = choose(store, arguments.account)
+    store.delete(account)
+    print(f"Logged out: the token of {account.open_id} is deleted here. TikTok has not been told.")
+    return EXIT_OK

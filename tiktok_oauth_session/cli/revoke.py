@@ -1,0 +1,35 @@
+"""``revoke``: end a connection, at TikTok and here."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from tiktok_oauth_session.cli import stores
+from tiktok_oauth_session.cli.exits import EXIT_OK
+from tiktok_oauth_session.cli.sessions import session_for
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.terminal.signals import finishing_first
+
+
+def add_parser(subcommands: Any) -> None:
+    """Add the subcommand."""
+    parser = subcommands.add_parser(
+        "revoke",
+        help="end a connection, at TikTok and here",
+        description="Revoke an account's token at TikTok, so that the app vanishes from the user's connected "
+        "apps, then delete it here.",
+    )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Revoke, then delete."""
+    store = stores.open_store(arguments.store)
+    account = choose(store, arguments.account)
+    session = session_for(store, account)
+    with finishing_first():
+        session.revoke_token()
+    print(f"Revoked: TikTok no longer lists the app for {account.open_id}, and its token is deleted.")
+    return EXIT_OK

@@ -413,17 +413,6 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             self._told_where_it_went = True
         return new
 
-    def fresh_token(self) -> TikTokToken:
-        """Return a token that works now, refreshed first if it is due.
-
-        Raises:
-            ReauthorizationRequired: Only a new login helps.
-            TokenError: The token could not be refreshed and no longer works.
-            TokenNotSaved: It was refreshed and could not be saved.
-            StoreError: The store failed, and no new token was issued.
-        """
-        return self._usable_token(self.client_secret)
-
     def refresh_token(
         self,
         token_url: str | None = None,

@@ -17,7 +17,7 @@ from urllib3.connectionpool import connection_from_url
 from .exchange import FrontDoor
 from .records import Reply
 
-TRUNCATED_BYTES = 16  # how many bytes a truncated reply announces but never sends
+TRUNCATED_BYTES = 16  # how many bytes a truncated reply announces but never sends, at least
 
 
 class FakeAdapter(HTTPAdapter):
@@ -92,10 +92,15 @@ def _read_timeout(timeout: Any) -> float | None:
     return None if timeout is None else float(timeout)
 
 
+def cut(body: bytes) -> tuple[bytes, int]:
+    """Return what is sent of a truncated body, and the length that its headers promise."""
+    return body[:-TRUNCATED_BYTES], max(len(body), TRUNCATED_BYTES)
+
+
 def _raw(reply: Reply, request: requests.PreparedRequest, *, truncated: bool) -> HTTPResponse:
-    length = len(reply.body) + (TRUNCATED_BYTES if truncated else 0)
+    sent, length = cut(reply.body) if truncated else (reply.body, len(reply.body))
     return HTTPResponse(
-        io.BytesIO(reply.body),
+        io.BytesIO(sent),
         headers={**reply.headers, "Content-Length": str(length)},
         status=reply.status,
         reason=http.client.responses.get(reply.status, ""),

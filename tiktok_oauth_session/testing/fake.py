@@ -171,7 +171,7 @@ class FakeTikTok:
         `reset_before`  The connection is reset, nothing was done.
         `reset_after`   Everything was done, then the connection is reset: the reply is lost.
         `slow`          `seconds=60`; `processed=True`: done even if nobody waits for the reply.
-        `truncated`     The reply ends too early; `processed=True`.
+        `truncated`     The reply ends before its JSON does; `processed=True`.
         `html`          A gateway's HTML page; `status=502`, `processed=False`.
         `status`        `status=503`, `retry_after=None`, `body=None` (JSON; ``b""`` for none).
         `error`         TikTok tells an error in the endpoint's own form: `error`,

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Protocol
 
-from .adapter import TRUNCATED_BYTES
+from .adapter import cut
 from .exchange import Exchange
 from .records import Reply
 
@@ -108,13 +108,13 @@ class _Connection(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        length = len(reply.body) + (TRUNCATED_BYTES if truncated else 0)
+        body, length = cut(reply.body) if truncated else (reply.body, len(reply.body))
         self.send_header("Content-Length", str(length))
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(body)
         # Before the bytes leave: the client may look at the record as soon as it has them.
         exchange.record.delivered = not truncated
         try:

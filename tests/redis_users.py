@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,6 +18,13 @@ from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.testing.conformance import KEY
 
 USER_INFO = "/v2/user/info/?fields=open_id"
+
+
+@contextlib.contextmanager
+def opened(port):
+    """Lend a store on a client of its own."""
+    with redis.Redis(port=port) as client:
+        yield RedisStore(client)
 
 
 def session_on(url, store, open_id):

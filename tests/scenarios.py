@@ -42,14 +42,14 @@ def opened(opens):
     return eval(opens, {"import_module": importlib.import_module})  # noqa: S307 - written in a test
 
 
-def session_on(url, store, open_id, agent="test"):
+def session_on(url, store, open_id, agent="test", **options):
     """Return a session that talks to a served fake."""
     session = TikTokOAuth2Session(
         FakeTikTok().client_key,
-        client_secret=FakeTikTok().client_secret,
         store=store,
         open_id=open_id,
         platform=LOGIN_KIT.at(url),
+        **{"client_secret": FakeTikTok().client_secret, **options},
     )
     session.trust_env = False
     session.headers[AGENT] = agent

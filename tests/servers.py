@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,6 +19,19 @@ import pytest
 PATIENCE_S = 60.0
 #: Stands in the address of every server; no error and no log may show it.
 PASSWORD = "correct-horse-battery"
+
+
+def require_module(name):
+    """Skip the test where a package is not installed; fail it where it has to be."""
+    if importlib.util.find_spec(name) is None:
+        lack(f"{name} is not installed: it is in the extra [test]")
+
+
+def lack(reason):
+    """Skip the test that cannot be run here; fail it where it has to be."""
+    if os.environ.get("TIKTOK_OAUTH_REQUIRE_SERVERS") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class Server:
@@ -58,10 +72,7 @@ class Server:
         """Skip the test where the server is not installed; fail it where it has to be."""
         missing = [name for name in cls.binaries if cls.find(name) is None]
         if missing:
-            reason = f"there is no {missing[0]} here: apt-get install {cls.package}"
-            if os.environ.get("TIKTOK_OAUTH_REQUIRE_SERVERS") == "1":
-                pytest.fail(reason)
-            pytest.skip(reason)
+            lack(f"there is no {missing[0]} here: apt-get install {cls.package}")
 
     def run(self, *command):
         """Run one of its tools, and return when that has ended."""

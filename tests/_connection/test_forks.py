@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import importlib.util
-import json
 import os
-import re
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import requests
+import scenarios
 from child_processes import PATIENCE_S, ChildProcess, hear, say
+from servers import require_module
+from shared_stores import open_file
+from web_servers import gunicorn
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
@@ -478,85 +477,24 @@ def test_preload__expired_token(fake, server, tmp_path, rounds, threads):
     fake.assert_no_token_reuse()
 
 
-GUNICORN_APP = """
-import json, os, sys
-from tiktok_oauth_session import LOGIN_KIT, FileStore, TikTokOAuth2Session
-
-url, directory, key, secret, open_id = json.loads(os.environ["TEST_FORKS"])
-session = TikTokOAuth2Session(
-    key, client_secret=secret, store=FileStore(directory), open_id=open_id, platform=LOGIN_KIT.at(url)
-)
-session.trust_env = False
-assert session.authorized
-
-def app(environ, start_response):
-    response = session.get(url + "/v2/user/info/?fields=open_id")
-    start_response(f"{response.status_code} -", [("X-Worker", str(os.getpid())), ("Connection", "close")])
-    return [response.content]
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("gunicorn") is None, reason="gunicorn is not installed")
 def test_preload__gunicorn(fake, server, tmp_path):
     """Behind gunicorn --preload, requests to four workers with an expired token cause one refresh."""
-    token = TikTokToken.from_reply(fake.issue_token(), requested_at=time.time() - EXPIRED_S)
-    store = FileStore(tmp_path / "tokens")
-    store.save(AccountKey(fake.client_key, token.open_id), token)
-    (tmp_path / "test_forks_app.py").write_text(GUNICORN_APP)
-    facts = [server.url, str(store.directory), fake.client_key, fake.client_secret, token.open_id]
-    slow = threading.Event()
-    fake.before("refresh", lambda record: slow.wait(A_WHILE_S))
-    answers = []
+    require_module("gunicorn")
+    opens = open_file(tmp_path / "tokens")
+    with scenarios.opened(opens) as store:
+        key = scenarios.connect(fake, store, left=-1)
+    fake.before("refresh", lambda record: threading.Event().wait(A_WHILE_S))
+    with (
+        gunicorn(tmp_path, "--preload", workers=4, url=server.url, opens=opens) as web,
+        ThreadPoolExecutor(16) as visitors,
+    ):
+        answers = list(visitors.map(web.visit, [key.open_id] * 16))
 
-    def visit(address):
-        with requests.Session() as visitor:
-            visitor.trust_env = False
-            answers.append(visitor.get(address, timeout=PATIENCE_S))
-
-    with gunicorn(tmp_path, facts) as address:
-        visitors = [threading.Thread(target=visit, args=(address,)) for _ in range(16)]
-        for visitor in visitors:
-            visitor.start()
-        for visitor in visitors:
-            visitor.join(PATIENCE_S)
-
-    assert [200] * 16 == [answer.status_code for answer in answers]
-    assert len({answer.headers["X-Worker"] for answer in answers}) > 1
+    assert ["200"] * 16 == [answer for _, answer in answers]
+    assert len({worker for worker, _ in answers}) > 1
     assert 1 == len(fake.requests_to("refresh"))
     assert [200] * 16 == statuses(fake, "user_info")
     fake.assert_no_token_reuse()
-
-
-@contextlib.contextmanager
-def gunicorn(directory, facts):
-    """Run the application; yield its address."""
-    options = [
-        "--preload",
-        "--workers=4",
-        "--bind=127.0.0.1:0",
-        "--worker-tmp-dir=/tmp",
-        "--no-control-socket",
-    ]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", *options, "test_forks_app:app"],
-        cwd=directory,
-        env={**os.environ, "TEST_FORKS": json.dumps(facts)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        said = ""
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", said)) or said.count("Booting worker") < 4:
-            line = server.stderr.readline()
-
-            assert line, said
-
-            said += line
-        yield found[0]
-    finally:
-        server.terminate()
-        server.wait(PATIENCE_S)
-        server.stderr.close()
 
 
 if __name__ == "__main__":

@@ -80,11 +80,17 @@ class Staged(FileStore):
             # Somebody else than the one who is interrupted takes the time to let it arrive.
             threading.Event().wait(TRAVEL_S)
 
-    @contextlib.contextmanager
     def lock(self, key):
-        with super().lock(key):
+        return self._reached(super().lock(key))
+
+    def try_lock(self, key, **options):
+        return self._reached(super().try_lock(key, **options))
+
+    @contextlib.contextmanager
+    def _reached(self, lock):
+        with lock as held:
             self.reach("lock")
-            yield
+            yield held
 
     def load(self, key):
         self.reach("load")

@@ -14,7 +14,7 @@ from typing import Any
 from tiktok_oauth_session._connection.process_memory import Untold, memory
 from tiktok_oauth_session._connection.single_flight import Flight, copy_of
 from tiktok_oauth_session._connection.token_source import TokenSource
-from tiktok_oauth_session._connection.transaction import Demand, RefreshGrant, Transaction
+from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, RefreshGrant, Transaction
 from tiktok_oauth_session._process import main_thread_has_ended, start_thread
 from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, TokenError, TokenNotSaved, reason_of
 from tiktok_oauth_session.tokens import Freshness, TikTokToken
@@ -156,22 +156,29 @@ class Connection:
 
     def _required(self, demand: Demand) -> TikTokToken:
         """Return a token for a demand, from this process's one refresh."""
-        if self._runs_inline():
-            return self._inline_for(demand)
         until, done = self._until(), None
         with self._holding_back():
             while done is None:
-                flight = self._known.flight
-                if flight is not None:
-                    done = self._joined(flight, demand, until)
-                    continue
-                flight = self._begun(demand)
-                if flight is not None:
-                    done = self._led(flight, until)
-                elif self._known.flight is None:
-                    # There is no thread to be had.
+                if self._runs_inline():
                     done = self._inline_for(demand)
+                    continue
+                try:
+                    done = self._shared(demand, until)
+                except ProgramEnded:
+                    # While this thread has not: it looks again at who is to refresh.
+                    continue
         return done
+
+    def _shared(self, demand: Demand, until: float) -> TikTokToken | None:
+        """Return what this process's one refresh brings; None if that is no answer to the demand."""
+        flight = self._known.flight
+        if flight is not None:
+            return self._joined(flight, demand, until)
+        flight = self._begun(demand)
+        if flight is not None:
+            return self._led(flight, until)
+        # Somebody was faster, or there is no thread to be had.
+        return self._inline_for(demand) if self._known.flight is None else None
 
     @contextlib.contextmanager
     def _holding_back(self) -> Iterator[None]:
@@ -193,6 +200,17 @@ class Connection:
         return time.monotonic() + self._grant.deadline_s + OUTCOME_S
 
     def _runs_inline(self) -> bool:
+        """Tell whether this caller's thread is the one to refresh.
+
+        Raises:
+            TokenError: None is.
+        """
+        if main_thread_has_ended():
+            if threading.current_thread().daemon:
+                # It may be stopped at any moment, with the only copy of a token in hand.
+                raise TokenError("The program has ended; nothing was spent.", error="no_reply")
+            # The interpreter waits for this thread, and for others that begin now it may not.
+            return True
         return not self._source.any_thread or self._source.is_locked_here() or _has_greenlets_only()
 
     def _inline_for(self, demand: Demand) -> TikTokToken:
@@ -208,9 +226,6 @@ class Connection:
 
     def _begun(self, demand: Demand, *, is_advisory: bool = False) -> Flight | None:
         """Begin a refresh in a thread of its own; None if somebody else has, or no thread is to be had."""
-        if main_thread_has_ended() and threading.current_thread().daemon:
-            # It may be stopped at any moment, with the only copy of a token in hand.
-            raise TokenError("The program has ended; nothing was spent.", error="no_reply")
         flight = Flight(is_advisory=is_advisory)
         with memory().guard:
             if self._known.flight is not None:

@@ -25,7 +25,7 @@ from tiktok_oauth_session.tokens import (
 GRACE_S = 30.0
 #: Seconds of the first pause; each that follows is twice as long.
 PAUSE_S = 5.0
-#: The same where nothing left the machine: asking costs nobody anything.
+#: The same where nothing left the machine: asking costs nobody anything. And the least that any pause is.
 UNSENT_PAUSE_S = 1.0
 #: Seconds of a pause at most, whatever anybody says, and so from the end of an outage to an account's return.
 PAUSE_CAP_S = 900.0
@@ -121,7 +121,7 @@ class Marks:
             first_s: Seconds of the first such pause.
             retry_after: Seconds that TikTok asks to wait, if it does.
         """
-        seconds = max(2 * self.pause_s, first_s) if retry_after is None else max(retry_after, first_s)
+        seconds = max(2 * self.pause_s, first_s) if retry_after is None else max(retry_after, UNSENT_PAUSE_S)
         return replace(self, paused_at=time.time(), pause_s=min(seconds, PAUSE_CAP_S), paused_after=error)
 
     def paused_s(self) -> float:

@@ -65,6 +65,12 @@ REPLAY_NEEDS_S = 1.0
 NOT_FINAL_S = 120.0
 
 
+class ProgramEnded(TokenError):
+    """The interpreter is about to exit, and what has not begun yet is not begun."""
+
+    error = "no_reply"
+
+
 class PreparedRefresh(Protocol):
     """One refresh token's request, ready to be sent."""
 
@@ -200,9 +206,7 @@ class Transaction:
 
     def _require_life(self) -> None:
         if main_thread_has_ended() and not self._is_inline:
-            raise TokenError(
-                "The program ended before the refresh began; nothing was spent.", error="no_reply"
-            )
+            raise ProgramEnded("The program ended before the refresh began; nothing was spent.")
 
     def current(self) -> TikTokToken:
         """Read the newest token again, saving one first that could not be saved before.
@@ -337,7 +341,7 @@ class Transaction:
             outcome = Marks(error="another_open_id")
             self._write(outcome.on(current))
             raise TokenNotSaved(
-                f"TikTok answered the refresh of {current.open_id} with a token of another user, "
+                f"TikTok answered the refresh of open_id {current.open_id} with a token of another one, "
                 f"{new.open_id}. It is in the `token` of this error and was saved nowhere; the account's own "
                 "refresh token is spent, so its user has to log in again.",
                 token=new,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.stores import (
@@ -21,6 +19,7 @@ from tiktok_oauth_session.stores import (
     due,
     required,
 )
+from tiktok_oauth_session.stores.envelope import Unreadable, opened, written
 from tiktok_oauth_session.stores.private_directories import (
     as_store_error,
     directories_in,
@@ -33,9 +32,6 @@ from tiktok_oauth_session.stores.private_files import delete_file, lock_file, re
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
-
-#: The version of the file's envelope. A later version of this package reads all earlier ones.
-ENVELOPE_VERSION = 1
 
 
 class FileStore(TokenStore):
@@ -83,15 +79,12 @@ class FileStore(TokenStore):
         """
         key = AccountKey(*key)
         path = self._path(key)
-        envelope = read_file(path) if is_there(path.parent, self.directory) else None
-        if envelope is None:
+        document = read_file(path) if is_there(path.parent, self.directory) else None
+        if document is None:
             # An error if the directory has vanished just now.
             is_there(path.parent, self.directory)
             return None
-        stored_key, token = _opened(path, envelope)
-        if stored_key != key:
-            fail(f"{path} holds the token of another account")
-        return token
+        return _opened(path, document, key)[1]
 
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
         """Keep the account's token.
@@ -103,18 +96,7 @@ class FileStore(TokenStore):
         """
         key = AccountKey(*key)
         path = self._path(key)
-        envelope = {
-            "format": "tiktok-oauth-session token",
-            "version": ENVELOPE_VERSION,
-            "client_key": key.client_key,
-            "open_id": key.open_id,
-            "saved_at": int(time.time()),
-            "token": dict(token),
-        }
-        try:
-            text = json.dumps(envelope, indent=1)
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
+        document = written(key, token).encode()
         with required(self._held(key, LOCK_TIMEOUT_S, anew=replacing is None), key):
             aside = None
             if replacing is None:
@@ -125,7 +107,7 @@ class FileStore(TokenStore):
                     # Nobody deletes a lock file: not a logout, but somebody at the directory.
                     fail(f"{path.parent} was removed or replaced meanwhile")
                 check_replacing(key, stored, replacing)
-            replace_file(path, text.encode(), aside=aside)
+            replace_file(path, document, aside=aside)
 
     def delete(self, key: AccountKey) -> None:
         """Forget the account. Its empty lock file stays.
@@ -183,9 +165,9 @@ class FileStore(TokenStore):
                 paths = sorted(directory.iterdir())
             for path in (path for path in paths if path.suffix == ".json"):
                 try:
-                    envelope = read_file(path)
-                    if envelope is not None:
-                        yield _opened(path, envelope)
+                    document = read_file(path)
+                    if document is not None:
+                        yield _opened(path, document)
                 except StoreError as error:
                     log.warning("passing over an account: %s", error)
             # An error if it has vanished meanwhile.
@@ -194,13 +176,15 @@ class FileStore(TokenStore):
     def _aside(self, key: AccountKey) -> Path | None:
         """Return where to keep the account's file if it is damaged; None if it is not, or not there."""
         path = self._path(key)
-        envelope = read_file(path)
+        document = read_file(path)
+        if document is None:
+            return None
         try:
-            if envelope is None or _opened(path, envelope)[0] == key:
-                return None
+            _opened(path, document, key)
         except StoreError as error:
             log.warning("keeping a damaged file aside: %s", error)
-        return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
+            return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
+        return None
 
     @contextlib.contextmanager
     def _held(self, key: AccountKey, timeout: float, *, anew: bool = False) -> Iterator[bool]:
@@ -217,18 +201,8 @@ class FileStore(TokenStore):
                 yield held_by_us
 
 
-def _opened(path: Path, envelope: bytes) -> tuple[AccountKey, TikTokToken]:
+def _opened(path: Path, document: bytes, key: AccountKey | None = None) -> tuple[AccountKey, TikTokToken]:
     try:
-        content: Any = json.loads(envelope)
-        version = content["version"]
-        key = AccountKey(content["client_key"], content["open_id"])
-        token = content["token"]
-        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
-        damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        damaged = True
-    if damaged:
-        fail(f"{path} is damaged: a new login replaces it and keeps it aside")
-    if version > ENVELOPE_VERSION:
-        fail(f"{path} was written by a later version of this package (envelope {version})")
-    return key, TikTokToken(token)
+        return opened(document, key=key, mend="a new login replaces it and keeps it aside")
+    except Unreadable as error:
+        raise StoreError(f"{path} {error}.") from None

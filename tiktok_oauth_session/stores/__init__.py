@@ -198,9 +198,12 @@ class _Recorded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        _holdings()[self._held] -= self._is_held
-        if not _holdings()[self._held]:
-            del _holdings()[self._held]
+        holdings = _holdings()
+        # A forked child may leave its copy of a block in which it never held anything.
+        if self._is_held and holdings[self._held]:
+            holdings[self._held] -= 1
+        if not holdings[self._held]:
+            del holdings[self._held]
         return self._lock.__exit__(kind, error, traceback)
 
 

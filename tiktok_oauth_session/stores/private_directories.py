@@ -49,13 +49,16 @@ def make_directories(below: Path, root: Path) -> None:
     Raises:
         StoreError: One of them is there already and is not ours.
     """
-    for directory in (root, below):
-        directory.mkdir(mode=DIRECTORY_MODE, parents=directory is root, exist_ok=True)
-        identity = _our_directory(directory)
-    if _HAS_OWNERS and below.stat().st_mode & 0o077:
+    for directory in dict.fromkeys((root, below)):
+        try:
+            status = _our_directory(directory)
+        except FileNotFoundError:
+            directory.mkdir(mode=DIRECTORY_MODE, parents=directory is root, exist_ok=True)
+            status = _our_directory(directory)
+    if _HAS_OWNERS and status.st_mode & 0o077:
         below.chmod(DIRECTORY_MODE)
     if below not in _seen:
-        _remember(below, identity)
+        _remember(below, _identity(status))
 
 
 def is_there(below: Path, root: Path) -> bool:
@@ -69,7 +72,7 @@ def is_there(below: Path, root: Path) -> bool:
         identity: tuple[int, int] | None = None
         with contextlib.suppress(FileNotFoundError):
             _our_directory(root)
-            identity = _our_directory(below)
+            identity = _identity(_our_directory(below))
         replaced = _seen.get(below, identity) != identity
         # With tokens in it, it was restored, or somebody has begun anew.
         if replaced and (identity is None or not any(below.glob("*.json"))):
@@ -116,15 +119,19 @@ def _remember(directory: Path, identity: tuple[int, int]) -> None:
         _seen.pop(next(iter(list(_seen))), None)
 
 
-def _our_directory(directory: Path) -> tuple[int, int]:
-    """Refuse a directory that is not ours; return its device and inode."""
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _our_directory(directory: Path) -> os.stat_result:
+    """Refuse a directory that is not ours; return its status."""
     status = directory.lstat()
     if stat.S_ISLNK(status.st_mode):
         fail(f"{directory} is a symlink")
     if not stat.S_ISDIR(status.st_mode):
         fail(f"{directory} is no directory")
     require_ours(directory, status)
-    return status.st_dev, status.st_ino
+    return status
 
 
 def require_ours(path: Path, status: os.stat_result) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tiktok_oauth_session.stores.file_lock import FileLock, leave_inherited
 from tiktok_oauth_session.stores.private_directories import (
     FILE_MODE,
     as_store_error,
@@ -29,35 +30,25 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 def lock_file(path: Path, timeout: float, *, root: Path) -> Iterator[bool]:
     """Hold a lock of the operating system on a file; yield whether it could be had.
 
-    It is free as soon as its holder dies. The file is never deleted: two processes could then hold
-    locks on two files of one name.
-
     Args:
         path: The file; created, with its directory, if need be.
         timeout: Seconds to wait.
         root: The topmost directory that is ours: `path`'s own, or the one above it.
 
     Raises:
-        StoreError: The file cannot be made, or is not ours.
+        StoreError: The file cannot be made or locked, or is not ours.
     """
-    # Imported here: reading a token needs no lock.
-    import filelock
-
-    with as_store_error("lock", path):
-        make_directories(path.parent, root)
-        lock = filelock.FileLock(path, mode=FILE_MODE, thread_local=False)
-        for _ in _looks(path.parent, timeout):
-            with contextlib.suppress(filelock.Timeout):
-                lock.acquire(timeout=0)
-                break
+    lock = FileLock(path)
     try:
-        yield lock.is_locked
+        with as_store_error("lock", path):
+            make_directories(path.parent, root)
+            could_be_had = any(lock.take() for _ in _looks(path.parent, timeout))
+        yield could_be_had
     finally:
-        lock.release()
+        lock.free()
 
 
 def _looks(directory: Path, timeout: float) -> Iterator[None]:
-    # Not filelock's own patience: older versions make a directory anew that vanishes meanwhile.
     deadline = time.monotonic() + timeout
     yield
     while time.monotonic() < deadline:
@@ -72,12 +63,13 @@ def read_file(path: Path) -> bytes | None:
     Raises:
         StoreError: It cannot be read, or is not ours.
     """
+    leave_inherited()
     with as_store_error("read", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _BINARY)
         except FileNotFoundError:
             return None
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
             require_ours(path, os.fstat(descriptor))
             return file.read()
 

@@ -40,7 +40,7 @@ class FileStore(TokenStore):
     A save is a temporary file, flushed to the disk, that replaces the old one in one step: whatever
     is killed, or however the machine stops, a file holds the token before or the token after. The
     lock of an account is a lock of the operating system on a ``.lock`` file that is never deleted;
-    it is free as soon as its holder dies.
+    it is free as soon as its holder dies. So is the ``.saving.lock`` file of each save.
 
     Files, and the directories of client keys, are for their owner alone; so is `directory` if the store
     makes it, while one that is there already keeps its mode. Symlinks in their places, and what belongs
@@ -53,6 +53,8 @@ class FileStore(TokenStore):
     Args:
         directory: Where to keep the files; ``~`` is expanded. Made when something is first saved.
     """
+
+    lock_is_certain = True
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         # Absolute, so that it stays where it is when the process changes its own.
@@ -79,15 +81,10 @@ class FileStore(TokenStore):
         """
         key = AccountKey(*key)
         path = self._path(key)
-        document = read_file(path) if is_there(path.parent, self.directory) else None
-        if document is None:
-            # An error if the directory has vanished just now.
-            is_there(path.parent, self.directory)
-            return None
-        return _opened(path, document, key)[1]
+        return self._stored(key, path) if is_there(path.parent, self.directory) else None
 
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
-        """Keep the account's token.
+        """Keep the account's token. Waits for other saves of it, but not for the account's lock.
 
         Raises:
             StoreConflict: Another token is stored.
@@ -97,20 +94,24 @@ class FileStore(TokenStore):
         key = AccountKey(*key)
         path = self._path(key)
         document = written(key, token).encode()
-        with required(self._held(key, LOCK_TIMEOUT_S, anew=replacing is None), key):
+        if replacing is not None:
+            # A file in an empty directory would tell everybody else that all were logged out.
+            require_not_gone(path.parent)
+        with self._saving(key, path):
             aside = None
             if replacing is None:
-                aside = self._aside(key)
+                aside = self._aside(key, path)
             else:
-                stored = self.load(key)
-                if not path.with_suffix(".lock").exists():
-                    # Nobody deletes a lock file: not a logout, but somebody at the directory.
-                    fail(f"{path.parent} was removed or replaced meanwhile")
-                check_replacing(key, stored, replacing)
-            replace_file(path, document, aside=aside)
+                self._check(key, path, replacing)
+            # Notes about a token that stays are for whoever outlives their author. A power cut ends everybody
+            # and the request under way, too: what comes after it without the note may send the refresh token
+            # at once and not only when the access token is dead. If it was spent, its successor has gone with
+            # the machine in either case, and the note would have saved the last minutes of the old one.
+            is_note = token.refresh_token == replacing
+            replace_file(path, document, aside=aside, durable=not is_note)
 
     def delete(self, key: AccountKey) -> None:
-        """Forget the account. Its empty lock file stays.
+        """Forget the account. Its empty lock files stay.
 
         Raises:
             StoreError: It could not be deleted; or the directory is gone, and its token could come back.
@@ -119,7 +120,7 @@ class FileStore(TokenStore):
         path = self._path(key)
         if not is_there(path.parent, self.directory):
             return
-        with self.lock(key):
+        with self.lock(key), self._saving(key, path):
             delete_file(path)
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
@@ -158,6 +159,21 @@ class FileStore(TokenStore):
     def _directory(self, client_key: str) -> Path:
         return self.directory / file_name(client_key)
 
+    def _stored(self, key: AccountKey, path: Path) -> TikTokToken | None:
+        document = read_file(path)
+        if document is None:
+            # An error if the directory has vanished just now.
+            is_there(path.parent, self.directory)
+            return None
+        return _opened(path, document, key)[1]
+
+    def _check(self, key: AccountKey, path: Path, replacing: str) -> None:
+        stored = self._stored(key, path)
+        # Nobody deletes a lock file: if ours is gone, that was no logout, but somebody at the directory.
+        if not _lock_path(path, "lock" if self.is_locked_here(key) else "saving.lock").exists():
+            fail(f"{path.parent} was removed or replaced meanwhile")
+        check_replacing(key, stored, replacing)
+
     def _accounts(self, client_key: str | None) -> Iterator[tuple[AccountKey, TikTokToken]]:
         every = directories_in(self.directory) if client_key is None else [self._directory(client_key)]
         for directory in [each for each in every if is_there(each, self.directory)]:
@@ -173,9 +189,8 @@ class FileStore(TokenStore):
             # An error if it has vanished meanwhile.
             is_there(directory, self.directory)
 
-    def _aside(self, key: AccountKey) -> Path | None:
+    def _aside(self, key: AccountKey, path: Path) -> Path | None:
         """Return where to keep the account's file if it is damaged; None if it is not, or not there."""
-        path = self._path(key)
         document = read_file(path)
         if document is None:
             return None
@@ -186,19 +201,32 @@ class FileStore(TokenStore):
             return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
         return None
 
+    # --- locks -------------------------------------------------------------------------------------
+
     @contextlib.contextmanager
-    def _held(self, key: AccountKey, timeout: float, *, anew: bool = False) -> Iterator[bool]:
+    def _held(self, key: AccountKey, timeout: float) -> Iterator[bool]:
         between_threads = self._locks.of(key)
-        path = self._path(key).with_suffix(".lock")
+        path = self._path(key)
         with between_threads.held(timeout=timeout) as held:
             if not held or between_threads.depth > 1:
                 yield held
                 return
-            if not anew:
-                # A lock file in an empty directory would tell everybody else that all were logged out.
-                require_not_gone(path.parent)
-            with lock_file(path, timeout, root=self.directory) as held_by_us:
+            require_not_gone(path.parent)
+            with lock_file(_lock_path(path, "lock"), timeout, root=self.directory) as held_by_us:
                 yield held_by_us
+
+    def _saving(self, key: AccountKey, path: Path) -> AbstractContextManager[None]:
+        """Exclude all others who write the account's file.
+
+        Not the account's lock, since whoever refreshes holds that until the new token is saved, also where
+        the disk is full for hours: a new login would wait for it, and is what the user does about it. Taken
+        after the account's lock by whoever takes both.
+        """
+        return required(lock_file(_lock_path(path, "saving.lock"), LOCK_TIMEOUT_S, root=self.directory), key)
+
+
+def _lock_path(path: Path, what: str) -> Path:
+    return path.with_suffix(f".{what}")
 
 
 def _opened(path: Path, document: bytes, key: AccountKey | None = None) -> tuple[AccountKey, TikTokToken]:

@@ -74,22 +74,21 @@ def read_file(path: Path) -> bytes | None:
             return file.read()
 
 
-def replace_file(path: Path, content: bytes, *, aside: Path | None) -> None:
-    """Put a file in another's place, in one step that survives a crash.
+def replace_file(path: Path, content: bytes, *, aside: Path | None, durable: bool) -> None:
+    """Put a file in another's place, in one step: whatever crashes, it holds the old or the new content.
 
     Args:
         path: The file.
         content: What it holds from now on.
         aside: A second name for what it held until now, given when the new content is safe.
+        durable: Whether, from now on, not even a power cut brings the old content back.
 
     Raises:
         StoreError: It cannot be written; what it held it holds.
     """
     temporary = _temporary(path)
     with as_store_error("write", path):
-        temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
-        descriptor = os.open(temporary, flags, FILE_MODE)
+        descriptor = _created(temporary)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
                 file.write(content)
@@ -101,7 +100,18 @@ def replace_file(path: Path, content: bytes, *, aside: Path | None) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        if durable:
+            _sync_directory(path.parent)
+
+
+def _created(temporary: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
+    try:
+        return os.open(temporary, flags, FILE_MODE)
+    except FileExistsError:
+        # A killed process left it.
+        temporary.unlink()
+        return os.open(temporary, flags, FILE_MODE)
 
 
 def delete_file(path: Path) -> None:

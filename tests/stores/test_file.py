@@ -457,7 +457,7 @@ def test_load__pipe_in_a_files_place(store: FileStore) -> None:
     path.unlink()
     os.mkfifo(path)
 
-    with pytest.raises(StoreError, match="neither file nor directory"):
+    with pytest.raises(StoreError, match="is no file"):
         store.load(KEY)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -26,7 +27,6 @@ from tiktok_oauth_session.stores.private_directories import (
     fail,
     file_name,
     is_there,
-    require_not_gone,
 )
 from tiktok_oauth_session.stores.private_files import delete_file, lock_file, read_file, replace_file
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
@@ -94,10 +94,7 @@ class FileStore(TokenStore):
         key = AccountKey(*key)
         path = self._path(key)
         document = written(key, token).encode()
-        if replacing is not None:
-            # A file in an empty directory would tell everybody else that all were logged out.
-            require_not_gone(path.parent)
-        with self._saving(key, path):
+        with self._saving(key, path, anew=replacing is None):
             aside = None
             if replacing is None:
                 aside = self._aside(key, path)
@@ -120,7 +117,7 @@ class FileStore(TokenStore):
         path = self._path(key)
         if not is_there(path.parent, self.directory):
             return
-        with self.lock(key), self._saving(key, path):
+        with self.lock(key), self._saving(key, path, anew=False):
             delete_file(path)
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
@@ -154,10 +151,7 @@ class FileStore(TokenStore):
     # --- files -------------------------------------------------------------------------------------
 
     def _path(self, key: AccountKey) -> Path:
-        return self._directory(key.client_key) / f"{file_name(key.open_id)}.json"
-
-    def _directory(self, client_key: str) -> Path:
-        return self.directory / file_name(client_key)
+        return _path(self.directory, key)
 
     def _stored(self, key: AccountKey, path: Path) -> TikTokToken | None:
         document = read_file(path)
@@ -175,8 +169,11 @@ class FileStore(TokenStore):
         check_replacing(key, stored, replacing)
 
     def _accounts(self, client_key: str | None) -> Iterator[tuple[AccountKey, TikTokToken]]:
-        every = directories_in(self.directory) if client_key is None else [self._directory(client_key)]
-        for directory in [each for each in every if is_there(each, self.directory)]:
+        if client_key is None:
+            directories = directories_in(self.directory)
+        else:
+            directories = [self.directory / file_name(client_key)]
+        for directory in [each for each in directories if is_there(each, self.directory)]:
             with as_store_error("read", directory):
                 paths = sorted(directory.iterdir())
             for path in (path for path in paths if path.suffix == ".json"):
@@ -211,18 +208,27 @@ class FileStore(TokenStore):
             if not held or between_threads.depth > 1:
                 yield held
                 return
-            require_not_gone(path.parent)
-            with lock_file(_lock_path(path, "lock"), timeout, root=self.directory) as held_by_us:
+            with self._locked(_lock_path(path, "lock"), timeout, anew=False) as held_by_us:
                 yield held_by_us
 
-    def _saving(self, key: AccountKey, path: Path) -> AbstractContextManager[None]:
+    def _locked(self, path: Path, timeout: float, *, anew: bool) -> AbstractContextManager[bool]:
+        # A new directory, empty but for a lock, would tell everybody else that all were logged out.
+        return lock_file(path, timeout, root=self.directory, anew=anew)
+
+    def _saving(self, key: AccountKey, path: Path, *, anew: bool) -> AbstractContextManager[None]:
         """Exclude all others who write the account's file.
 
         Not the account's lock, since whoever refreshes holds that until the new token is saved, also where
         the disk is full for hours: a new login would wait for it, and is what the user does about it. Taken
         after the account's lock by whoever takes both.
         """
-        return required(lock_file(_lock_path(path, "saving.lock"), LOCK_TIMEOUT_S, root=self.directory), key)
+        return required(self._locked(_lock_path(path, "saving.lock"), LOCK_TIMEOUT_S, anew=anew), key)
+
+
+@functools.lru_cache(maxsize=128)
+def _path(directory: Path, key: AccountKey) -> Path:
+    # Kept for the few that are in use: a refresh asks for its own six times.
+    return directory / file_name(key.client_key) / f"{file_name(key.open_id)}.json"
 
 
 def _lock_path(path: Path, what: str) -> Path:

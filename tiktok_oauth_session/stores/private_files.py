@@ -27,13 +27,14 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
-def lock_file(path: Path, timeout: float, *, root: Path) -> Iterator[bool]:
+def lock_file(path: Path, timeout: float, *, root: Path, anew: bool = True) -> Iterator[bool]:
     """Hold a lock of the operating system on a file; yield whether it could be had.
 
     Args:
         path: The file; created, with its directory, if need be.
         timeout: Seconds to wait.
         root: The topmost directory that is ours: `path`'s own, or the one above it.
+        anew: Whether to make again a directory that this process has seen before, and that is gone.
 
     Raises:
         StoreError: The file cannot be made or locked, or is not ours.
@@ -41,7 +42,7 @@ def lock_file(path: Path, timeout: float, *, root: Path) -> Iterator[bool]:
     lock = FileLock(path)
     try:
         with as_store_error("lock", path):
-            make_directories(path.parent, root)
+            make_directories(path.parent, root, anew=anew)
             could_be_had = any(lock.take() for _ in _looks(path.parent, timeout))
         yield could_be_had
     finally:

@@ -92,6 +92,7 @@ def look_in_a_late_thread(store, how):
     with store.lock(KEY):
         if fork(how):
             hear()
+            return
         with store.lock(NEIGHBOUR):
             file_lock._pid = os.getppid()
             store.load(KEY)

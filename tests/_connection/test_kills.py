@@ -284,7 +284,7 @@ def test_kill__at_a_random_moment_of_a_refresh(victims, fake, server, tmp_path, 
 
         assert stored.refresh_token == sent.form["refresh_token"]
         assert (found != "committed, not saved") == lives
-        assert [".json", ".lock"] == account.files
+        assert [".json", ".lock", ".lock"] == account.files
         if lives:
             assert account.chain[-1] == account.store.load(account.key).refresh_token
         else:
@@ -384,7 +384,7 @@ def test_refresh__holder_killed_while_another_waits(victims, tmp_path, moment, r
     assert ["holder", "waiting"] == [record.headers["User-Agent"] for record in requests]
     assert requests[0].form == requests[1].form
     assert fake.reuse_attempts == (moment == "after")
-    assert [".json", ".lock"] == account.files
+    assert [".json", ".lock", ".lock"] == account.files
     assert lives == fake.is_alive(account.store.load(account.key).refresh_token)
 
 

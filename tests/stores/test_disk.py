@@ -44,8 +44,11 @@ DUE_S, EXPIRED_S = 6800, 8000
 NOBODY = 65534
 
 ERRORS = [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO]
-#: The calls of a save, in their order.
-CALLS = ["read", "create", "write", "flush", "rename", "flush the directory"]
+#: The calls of a save, in their order. A mark makes all but the last.
+CALLS_OF_A_MARK = ["read", "create", "write", "flush", "rename"]
+CALLS = [*CALLS_OF_A_MARK, "flush the directory"]
+#: The endings of what an account leaves: its token, its lock, and that of its saves.
+KEPT = [".json", ".lock", ".lock"]
 
 
 # --- a disk that fails when it is told to -----------------------------------------------------------
@@ -176,7 +179,7 @@ def files(store):
 
 
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
-@pytest.mark.parametrize("call", ["lock", *CALLS])
+@pytest.mark.parametrize("call", ["lock", *CALLS_OF_A_MARK])
 def test_refresh__disk_fails_before(fake, session, store, disk, call, code):
     """A store that cannot be written is found out before anything is sent; mended, it goes on."""
     disk.fail(call, code)
@@ -192,7 +195,7 @@ def test_refresh__disk_fails_before(fake, session, store, disk, call, code):
     assert 200 == session.get(USER_INFO).status_code
     assert new_tokens(fake) == [store.load(key_of(session)).refresh_token]
     assert fake.reuse_attempts == 0
-    assert [".json", ".lock"] == files(store)
+    assert KEPT == files(store)
 
 
 @pytest.mark.parametrize("code", ERRORS, ids=errno.errorcode.get)
@@ -216,10 +219,10 @@ def test_refresh__disk_fails_between_request_and_save(fake, session, store, disk
     assert new_tokens(fake) == [caught.value.token.refresh_token]
     assert caught.value.token == store.load(key_of(session)) == session.token
     assert fake.reuse_attempts == 0
-    assert [".json", ".lock"] == files(store)
+    assert KEPT == files(store)
 
 
-@pytest.mark.parametrize("call", [call for call in CALLS if call != "flush the directory"])
+@pytest.mark.parametrize("call", CALLS_OF_A_MARK)
 def test_refresh__disk_stays_broken(fake, session, store, disk, call):
     """While the disk stays broken every call says so, and none asks TikTok again."""
     fake.before("refresh", lambda record: disk.fail(call, errno.EIO))
@@ -236,7 +239,7 @@ def test_refresh__disk_stays_broken(fake, session, store, disk, call):
     assert errors[0].token == store.load(key_of(session))
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", CALLS_OF_A_MARK)
 def test_refresh__disk_fails_while_the_token_works(fake, make_session, store, disk, caplog, call):
     """In the advisory window a disk that fails is a warning; the token is used and nothing is spent."""
     session = connect(fake, make_session, store, DUE_S)
@@ -588,7 +591,7 @@ def test_disk_full__between_request_and_save(fake, make_session, small_disk):
 
     assert {errno.ENOSPC} == codes(caught.value)
     assert new_tokens(fake) == [caught.value.token.refresh_token]
-    assert [".json", ".lock"] == files(store)
+    assert KEPT == files(store)
 
     (small_disk / "filler").unlink()
 

@@ -198,9 +198,12 @@ class _Recorded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        _holdings()[self._held] -= self._is_held
-        if not _holdings()[self._held]:
-            del _holdings()[self._held]
+        holdings = _holdings()
+        # A forked child may leave its copy of a block in which it never held anything.
+        if self._is_held and holdings[self._held]:
+            holdings[self._held] -= 1
+        if not holdings[self._held]:
+            del holdings[self._held]
         return self._lock.__exit__(kind, error, traceback)
 
 
@@ -317,6 +320,8 @@ class MemoryStore(TokenStore):
     def __init__(self) -> None:
         self._tokens: dict[AccountKey, TikTokToken] = {}
         self._locks = KeyLocks()
+        # For the moment of a save. The account's lock is held for as long as a refresh takes.
+        self._saving = PerProcess(threading.Lock)
 
     def load(self, key: AccountKey) -> TikTokToken | None:
         """Return the account's token."""
@@ -325,13 +330,14 @@ class MemoryStore(TokenStore):
 
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
         """Keep the account's token."""
-        with self.lock(key):
-            check_replacing(AccountKey(*key), self._tokens.get(AccountKey(*key)), replacing)
-            self._tokens[AccountKey(*key)] = TikTokToken(token)
+        key = AccountKey(*key)
+        with self._saving.value:
+            check_replacing(key, self._tokens.get(key), replacing)
+            self._tokens[key] = TikTokToken(token)
 
     def delete(self, key: AccountKey) -> None:
         """Forget the account."""
-        with self.lock(key):
+        with self.lock(key), self._saving.value:
             self._tokens.pop(AccountKey(*key), None)
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:

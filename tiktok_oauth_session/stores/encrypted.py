@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -18,12 +16,11 @@ except ImportError as error:
 
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import TokenStore, check_replacing
+from tiktok_oauth_session.stores.envelope import Unreadable, opened, written
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: The version of what is encrypted. A later version of this package reads all earlier ones.
-CONTENT_VERSION = 1
 #: What the inner store's token holds the ciphertext under.
 SEALED = "encrypted"
 #: What stays readable, so that the inner store can tell what expires next.
@@ -176,20 +173,11 @@ class EncryptedStore(TokenStore):
     # --- sealing -----------------------------------------------------------------------------------
 
     def _sealed(self, key: AccountKey, token: TikTokToken) -> TikTokToken:
-        content = {
-            "version": CONTENT_VERSION,
-            "client_key": key.client_key,
-            "open_id": key.open_id,
-            "token": dict(token),
-        }
-        try:
-            text = json.dumps(content)
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
+        document = written(key, token).encode()
         readable = {name: token[name] for name in READABLE if name in token}
         if token.refresh_token:
             readable["refresh_token"] = f"encrypted.{secrets.token_hex(16)}"
-        return TikTokToken(readable, **{SEALED: self._first.encrypt(text.encode()).decode()})
+        return TikTokToken(readable, **{SEALED: self._first.encrypt(document).decode()})
 
     def _opened(self, key: AccountKey, sealed: TikTokToken) -> TikTokToken:
         if SEALED in sealed:
@@ -203,23 +191,17 @@ class EncryptedStore(TokenStore):
 
     def _decrypted(self, key: AccountKey, sealed: TikTokToken) -> TikTokToken:
         try:
-            content: Any = json.loads(self._all.decrypt(_ciphertext(sealed)))
-            version, token = int(content["version"]), TikTokToken(content["token"])
-            owner = AccountKey(content["client_key"], content["open_id"])
-        except (InvalidToken, ValueError, KeyError, TypeError):
+            document = self._all.decrypt(_ciphertext(sealed))
+        except InvalidToken:
             raise StoreError(
                 f"The token of {key.open_id} was encrypted with none of the keys given, or is damaged. Add "
                 "the key that it was written with to the end of `keys`; if that is lost, the user has to log "
                 "in again."
             ) from None
-        if version > CONTENT_VERSION:
-            raise StoreError(f"The token of {key.open_id} was encrypted by a later version of this package.")
-        if owner != key:
-            raise StoreError(
-                f"What is stored for {key.open_id} was encrypted for another account and copied. The user "
-                "has to log in again."
-            )
-        return token
+        try:
+            return opened(document, key=key, mend="the user has to log in again")[1]
+        except Unreadable as error:
+            raise StoreError(f"What is encrypted as the token of {key.open_id} {error}.") from None
 
     def _is_sealed_with_the_first(self, stored: TikTokToken) -> bool:
         try:
@@ -244,10 +226,10 @@ def _fernets(keys: list[str | bytes]) -> list[Fernet]:
     return fernets
 
 
-def _ciphertext(sealed: TikTokToken) -> str:
+def _ciphertext(sealed: TikTokToken) -> bytes:
     """Return what to decrypt; nothing that can be, if that is no text."""
     ciphertext = sealed.get(SEALED)
-    return ciphertext if isinstance(ciphertext, str) else ""
+    return ciphertext.encode("utf-8", "replace") if isinstance(ciphertext, str) else b""
 
 
 def _stand_in(stored: TikTokToken | None) -> str | None:

@@ -59,7 +59,7 @@ def opened(
         content: Any = json.loads(document)
         version, token = content["version"], content["token"]
         owner = AccountKey(content["client_key"], content["open_id"])
-        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
+        texts = [*owner, *(token.get(name) or "" for name in ("access_token", "refresh_token"))]
         damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         damaged = True

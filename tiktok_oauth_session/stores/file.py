@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import logging
 import os
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.stores import (
@@ -21,21 +20,18 @@ from tiktok_oauth_session.stores import (
     due,
     required,
 )
+from tiktok_oauth_session.stores.envelope import Unreadable, opened, written
 from tiktok_oauth_session.stores.private_directories import (
     as_store_error,
     directories_in,
     fail,
     file_name,
     is_there,
-    require_not_gone,
 )
 from tiktok_oauth_session.stores.private_files import delete_file, lock_file, read_file, replace_file
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
-
-#: The version of the file's envelope. A later version of this package reads all earlier ones.
-ENVELOPE_VERSION = 1
 
 
 class FileStore(TokenStore):
@@ -44,7 +40,7 @@ class FileStore(TokenStore):
     A save is a temporary file, flushed to the disk, that replaces the old one in one step: whatever
     is killed, or however the machine stops, a file holds the token before or the token after. The
     lock of an account is a lock of the operating system on a ``.lock`` file that is never deleted;
-    it is free as soon as its holder dies.
+    it is free as soon as its holder dies. So is the ``.saving.lock`` file of each save.
 
     Files, and the directories of client keys, are for their owner alone; so is `directory` if the store
     makes it, while one that is there already keeps its mode. Symlinks in their places, and what belongs
@@ -57,6 +53,8 @@ class FileStore(TokenStore):
     Args:
         directory: Where to keep the files; ``~`` is expanded. Made when something is first saved.
     """
+
+    lock_is_certain = True
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         # Absolute, so that it stays where it is when the process changes its own.
@@ -83,18 +81,10 @@ class FileStore(TokenStore):
         """
         key = AccountKey(*key)
         path = self._path(key)
-        envelope = read_file(path) if is_there(path.parent, self.directory) else None
-        if envelope is None:
-            # An error if the directory has vanished just now.
-            is_there(path.parent, self.directory)
-            return None
-        stored_key, token = _opened(path, envelope)
-        if stored_key != key:
-            fail(f"{path} holds the token of another account")
-        return token
+        return self._stored(key, path) if is_there(path.parent, self.directory) else None
 
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
-        """Keep the account's token.
+        """Keep the account's token. Waits for other saves of it, but not for the account's lock.
 
         Raises:
             StoreConflict: Another token is stored.
@@ -103,32 +93,22 @@ class FileStore(TokenStore):
         """
         key = AccountKey(*key)
         path = self._path(key)
-        envelope = {
-            "format": "tiktok-oauth-session token",
-            "version": ENVELOPE_VERSION,
-            "client_key": key.client_key,
-            "open_id": key.open_id,
-            "saved_at": int(time.time()),
-            "token": dict(token),
-        }
-        try:
-            text = json.dumps(envelope, indent=1)
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
-        with required(self._held(key, LOCK_TIMEOUT_S, anew=replacing is None), key):
+        document = written(key, token).encode()
+        with self._saving(key, path, anew=replacing is None):
             aside = None
             if replacing is None:
-                aside = self._aside(key)
+                aside = self._aside(key, path)
             else:
-                stored = self.load(key)
-                if not path.with_suffix(".lock").exists():
-                    # Nobody deletes a lock file: not a logout, but somebody at the directory.
-                    fail(f"{path.parent} was removed or replaced meanwhile")
-                check_replacing(key, stored, replacing)
-            replace_file(path, text.encode(), aside=aside)
+                self._check(key, path, replacing)
+            # Notes about a token that stays are for whoever outlives their author. A power cut ends everybody
+            # and the request under way, too: what comes after it without the note may send the refresh token
+            # at once and not only when the access token is dead. If it was spent, its successor has gone with
+            # the machine in either case, and the note would have saved the last minutes of the old one.
+            is_note = token.refresh_token == replacing
+            replace_file(path, document, aside=aside, durable=not is_note)
 
     def delete(self, key: AccountKey) -> None:
-        """Forget the account. Its empty lock file stays.
+        """Forget the account. Its empty lock files stay.
 
         Raises:
             StoreError: It could not be deleted; or the directory is gone, and its token could come back.
@@ -137,7 +117,7 @@ class FileStore(TokenStore):
         path = self._path(key)
         if not is_there(path.parent, self.directory):
             return
-        with self.lock(key):
+        with self.lock(key), self._saving(key, path, anew=False):
             delete_file(path)
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
@@ -171,64 +151,92 @@ class FileStore(TokenStore):
     # --- files -------------------------------------------------------------------------------------
 
     def _path(self, key: AccountKey) -> Path:
-        return self._directory(key.client_key) / f"{file_name(key.open_id)}.json"
+        return _path(self.directory, key)
 
-    def _directory(self, client_key: str) -> Path:
-        return self.directory / file_name(client_key)
+    def _stored(self, key: AccountKey, path: Path) -> TikTokToken | None:
+        document = read_file(path)
+        if document is None:
+            # An error if the directory has vanished just now.
+            is_there(path.parent, self.directory)
+            return None
+        return _opened(path, document, key)[1]
+
+    def _check(self, key: AccountKey, path: Path, replacing: str) -> None:
+        stored = self._stored(key, path)
+        # Nobody deletes a lock file: if ours is gone, that was no logout, but somebody at the directory.
+        if not _lock_path(path, "lock" if self.is_locked_here(key) else "saving.lock").exists():
+            fail(f"{path.parent} was removed or replaced meanwhile")
+        check_replacing(key, stored, replacing)
 
     def _accounts(self, client_key: str | None) -> Iterator[tuple[AccountKey, TikTokToken]]:
-        every = directories_in(self.directory) if client_key is None else [self._directory(client_key)]
-        for directory in [each for each in every if is_there(each, self.directory)]:
+        if client_key is None:
+            directories = directories_in(self.directory)
+        else:
+            directories = [self.directory / file_name(client_key)]
+        for directory in [each for each in directories if is_there(each, self.directory)]:
             with as_store_error("read", directory):
                 paths = sorted(directory.iterdir())
             for path in (path for path in paths if path.suffix == ".json"):
                 try:
-                    envelope = read_file(path)
-                    if envelope is not None:
-                        yield _opened(path, envelope)
+                    document = read_file(path)
+                    if document is not None:
+                        yield _opened(path, document)
                 except StoreError as error:
                     log.warning("passing over an account: %s", error)
             # An error if it has vanished meanwhile.
             is_there(directory, self.directory)
 
-    def _aside(self, key: AccountKey) -> Path | None:
+    def _aside(self, key: AccountKey, path: Path) -> Path | None:
         """Return where to keep the account's file if it is damaged; None if it is not, or not there."""
-        path = self._path(key)
-        envelope = read_file(path)
+        document = read_file(path)
+        if document is None:
+            return None
         try:
-            if envelope is None or _opened(path, envelope)[0] == key:
-                return None
+            _opened(path, document, key)
         except StoreError as error:
             log.warning("keeping a damaged file aside: %s", error)
-        return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
+            return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
+        return None
+
+    # --- locks -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _held(self, key: AccountKey, timeout: float, *, anew: bool = False) -> Iterator[bool]:
+    def _held(self, key: AccountKey, timeout: float) -> Iterator[bool]:
         between_threads = self._locks.of(key)
-        path = self._path(key).with_suffix(".lock")
+        path = self._path(key)
         with between_threads.held(timeout=timeout) as held:
             if not held or between_threads.depth > 1:
                 yield held
                 return
-            if not anew:
-                # A lock file in an empty directory would tell everybody else that all were logged out.
-                require_not_gone(path.parent)
-            with lock_file(path, timeout, root=self.directory) as held_by_us:
+            with self._locked(_lock_path(path, "lock"), timeout, anew=False) as held_by_us:
                 yield held_by_us
 
+    def _locked(self, path: Path, timeout: float, *, anew: bool) -> AbstractContextManager[bool]:
+        # A new directory, empty but for a lock, would tell everybody else that all were logged out.
+        return lock_file(path, timeout, root=self.directory, anew=anew)
 
-def _opened(path: Path, envelope: bytes) -> tuple[AccountKey, TikTokToken]:
+    def _saving(self, key: AccountKey, path: Path, *, anew: bool) -> AbstractContextManager[None]:
+        """Exclude all others who write the account's file.
+
+        Not the account's lock, since whoever refreshes holds that until the new token is saved, also where
+        the disk is full for hours: a new login would wait for it, and is what the user does about it. Taken
+        after the account's lock by whoever takes both.
+        """
+        return required(self._locked(_lock_path(path, "saving.lock"), LOCK_TIMEOUT_S, anew=anew), key)
+
+
+@functools.lru_cache(maxsize=128)
+def _path(directory: Path, key: AccountKey) -> Path:
+    # Kept for the few that are in use: a refresh asks for its own six times.
+    return directory / file_name(key.client_key) / f"{file_name(key.open_id)}.json"
+
+
+def _lock_path(path: Path, what: str) -> Path:
+    return path.with_suffix(f".{what}")
+
+
+def _opened(path: Path, document: bytes, key: AccountKey | None = None) -> tuple[AccountKey, TikTokToken]:
     try:
-        content: Any = json.loads(envelope)
-        version = content["version"]
-        key = AccountKey(content["client_key"], content["open_id"])
-        token = content["token"]
-        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
-        damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        damaged = True
-    if damaged:
-        fail(f"{path} is damaged: a new login replaces it and keeps it aside")
-    if version > ENVELOPE_VERSION:
-        fail(f"{path} was written by a later version of this package (envelope {version})")
-    return key, TikTokToken(token)
+        return opened(document, key=key, mend="a new login replaces it and keeps it aside")
+    except Unreadable as error:
+        raise StoreError(f"{path} {error}.") from None

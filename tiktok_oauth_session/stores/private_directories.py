@@ -43,19 +43,29 @@ def file_name(text: str) -> str:
     return f"{readable}.{digest[:32]}"
 
 
-def make_directories(below: Path, root: Path) -> None:
+def make_directories(below: Path, root: Path, *, anew: bool) -> None:
     """Make two directories, one of them in the other, or one if they are the same.
 
+    Args:
+        below: The one.
+        root: The one that it is in.
+        anew: Whether to make again what this process has seen before, and is gone.
+
     Raises:
-        StoreError: One of them is there already and is not ours.
+        StoreError: One of them is there already and is not ours; or is gone.
     """
-    for directory in (root, below):
-        directory.mkdir(mode=DIRECTORY_MODE, parents=directory is root, exist_ok=True)
-        identity = _our_directory(directory)
-    if _HAS_OWNERS and below.stat().st_mode & 0o077:
+    for directory in dict.fromkeys((root, below)):
+        try:
+            status = _our_directory(directory)
+        except FileNotFoundError:
+            if not anew and below in _seen:
+                _fail_gone(below)
+            directory.mkdir(mode=DIRECTORY_MODE, parents=directory is root, exist_ok=True)
+            status = _our_directory(directory)
+    if _HAS_OWNERS and status.st_mode & 0o077:
         below.chmod(DIRECTORY_MODE)
     if below not in _seen:
-        _remember(below, identity)
+        _remember(below, _identity(status))
 
 
 def is_there(below: Path, root: Path) -> bool:
@@ -69,7 +79,7 @@ def is_there(below: Path, root: Path) -> bool:
         identity: tuple[int, int] | None = None
         with contextlib.suppress(FileNotFoundError):
             _our_directory(root)
-            identity = _our_directory(below)
+            identity = _identity(_our_directory(below))
         replaced = _seen.get(below, identity) != identity
         # With tokens in it, it was restored, or somebody has begun anew.
         if replaced and (identity is None or not any(below.glob("*.json"))):
@@ -116,32 +126,38 @@ def _remember(directory: Path, identity: tuple[int, int]) -> None:
         _seen.pop(next(iter(list(_seen))), None)
 
 
-def _our_directory(directory: Path) -> tuple[int, int]:
-    """Refuse a directory that is not ours; return its device and inode."""
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _our_directory(directory: Path) -> os.stat_result:
+    """Refuse a directory that is not ours; return its status."""
     status = directory.lstat()
     if stat.S_ISLNK(status.st_mode):
         fail(f"{directory} is a symlink")
     if not stat.S_ISDIR(status.st_mode):
         fail(f"{directory} is no directory")
-    require_ours(directory, status)
-    return status.st_dev, status.st_ino
+    _require_owner(directory, status)
+    return status
 
 
 def require_ours(path: Path, status: os.stat_result) -> None:
-    """Refuse what is not ours, and take a file's permissions from everybody else.
+    """Refuse what is no file of ours, and take its permissions from everybody else.
 
     Raises:
-        StoreError: It belongs to somebody else, or is neither file nor directory.
+        StoreError: It belongs to somebody else, or is no file.
     """
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-        fail(f"{path} is neither file nor directory")
-    if not _HAS_OWNERS:
-        return
-    if status.st_uid != os.geteuid():
-        fail(f"{path} belongs to user {status.st_uid}, not to the one this process runs as")
-    if stat.S_ISREG(status.st_mode) and status.st_mode & 0o077:
+    if not stat.S_ISREG(status.st_mode):
+        fail(f"{path} is no file")
+    _require_owner(path, status)
+    if _HAS_OWNERS and status.st_mode & 0o077:
         log.warning("%s was readable by others; it is not any more", path)
         path.chmod(FILE_MODE)
+
+
+def _require_owner(path: Path, status: os.stat_result) -> None:
+    if _HAS_OWNERS and status.st_uid != os.geteuid():
+        fail(f"{path} belongs to user {status.st_uid}, not to the one this process runs as")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tiktok_oauth_session.stores.file_lock import FileLock, leave_inherited
 from tiktok_oauth_session.stores.private_directories import (
     FILE_MODE,
     as_store_error,
@@ -26,38 +27,29 @@ _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 
 
 @contextlib.contextmanager
-def lock_file(path: Path, timeout: float, *, root: Path) -> Iterator[bool]:
+def lock_file(path: Path, timeout: float, *, root: Path, anew: bool = True) -> Iterator[bool]:
     """Hold a lock of the operating system on a file; yield whether it could be had.
-
-    It is free as soon as its holder dies. The file is never deleted: two processes could then hold
-    locks on two files of one name.
 
     Args:
         path: The file; created, with its directory, if need be.
         timeout: Seconds to wait.
         root: The topmost directory that is ours: `path`'s own, or the one above it.
+        anew: Whether to make again a directory that this process has seen before, and that is gone.
 
     Raises:
-        StoreError: The file cannot be made, or is not ours.
+        StoreError: The file cannot be made or locked, or is not ours.
     """
-    # Imported here: reading a token needs no lock.
-    import filelock
-
-    with as_store_error("lock", path):
-        make_directories(path.parent, root)
-        lock = filelock.FileLock(path, mode=FILE_MODE, thread_local=False)
-        for _ in _looks(path.parent, timeout):
-            with contextlib.suppress(filelock.Timeout):
-                lock.acquire(timeout=0)
-                break
+    lock = FileLock(path)
     try:
-        yield lock.is_locked
+        with as_store_error("lock", path):
+            make_directories(path.parent, root, anew=anew)
+            could_be_had = any(lock.take() for _ in _looks(path.parent, timeout))
+        yield could_be_had
     finally:
-        lock.release()
+        lock.free()
 
 
 def _looks(directory: Path, timeout: float) -> Iterator[None]:
-    # Not filelock's own patience: older versions make a directory anew that vanishes meanwhile.
     deadline = time.monotonic() + timeout
     yield
     while time.monotonic() < deadline:
@@ -72,32 +64,32 @@ def read_file(path: Path) -> bytes | None:
     Raises:
         StoreError: It cannot be read, or is not ours.
     """
+    leave_inherited()
     with as_store_error("read", path):
         try:
             descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW | _NONBLOCK | _BINARY)
         except FileNotFoundError:
             return None
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor, not a path
             require_ours(path, os.fstat(descriptor))
             return file.read()
 
 
-def replace_file(path: Path, content: bytes, *, aside: Path | None) -> None:
-    """Put a file in another's place, in one step that survives a crash.
+def replace_file(path: Path, content: bytes, *, aside: Path | None, durable: bool) -> None:
+    """Put a file in another's place, in one step: whatever crashes, it holds the old or the new content.
 
     Args:
         path: The file.
         content: What it holds from now on.
         aside: A second name for what it held until now, given when the new content is safe.
+        durable: Whether, from now on, not even a power cut brings the old content back.
 
     Raises:
         StoreError: It cannot be written; what it held it holds.
     """
     temporary = _temporary(path)
     with as_store_error("write", path):
-        temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
-        descriptor = os.open(temporary, flags, FILE_MODE)
+        descriptor = _created(temporary)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
                 file.write(content)
@@ -109,7 +101,18 @@ def replace_file(path: Path, content: bytes, *, aside: Path | None) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_directory(path.parent)
+        if durable:
+            _sync_directory(path.parent)
+
+
+def _created(temporary: Path) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | _BINARY
+    try:
+        return os.open(temporary, flags, FILE_MODE)
+    except FileExistsError:
+        # A killed process left it.
+        temporary.unlink()
+        return os.open(temporary, flags, FILE_MODE)
 
 
 def delete_file(path: Path) -> None:

@@ -16,6 +16,8 @@ machines, where the store is shared by them, is for a test of your own.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 import time
 from collections.abc import Iterator
@@ -84,6 +86,11 @@ class TokenStoreConformance:
         """A handle has one identity, which can be a dictionary's key."""
         assert {store.identity: "mine"}[store.identity] == "mine"
 
+    def test_flags__are_told(self, store: TokenStore) -> None:
+        """A store says whether every thread may use it, and whether its lock proves that nobody is in."""
+        assert isinstance(store.any_thread, bool)
+        assert isinstance(store.lock_is_certain, bool)
+
     # --- load and save -----------------------------------------------------------------------------
 
     def test_load__nothing_saved(self, store: TokenStore) -> None:
@@ -122,14 +129,17 @@ class TokenStoreConformance:
 
         assert richer == store.load(KEY)
 
-    @pytest.mark.parametrize("open_id", HARD_OPEN_IDS)
-    def test_save__any_open_id(self, store: TokenStore, open_id: str) -> None:
+    def test_save__any_open_id(self, store: TokenStore) -> None:
         """Nothing in an open_id is special, and no two of them are the same account."""
-        for generation, each in enumerate(HARD_OPEN_IDS):
-            store.save(AccountKey(KEY.client_key, each), token(generation))
+        tokens = {
+            AccountKey(KEY.client_key, open_id): token(generation)
+            for generation, open_id in enumerate(HARD_OPEN_IDS)
+        }
+        for key, each in tokens.items():
+            store.save(key, each)
 
-        assert token(HARD_OPEN_IDS.index(open_id)) == store.load(AccountKey(KEY.client_key, open_id))
-        assert set(store.keys()) == {AccountKey(KEY.client_key, each) for each in HARD_OPEN_IDS}
+        assert tokens == {key: store.load(key) for key in tokens}
+        assert sorted(tokens) == sorted(store.keys())
 
     def test_save__same_user_of_two_apps(self, store: TokenStore) -> None:
         """The client key is part of the account."""
@@ -164,6 +174,42 @@ class TokenStoreConformance:
             store.save(KEY, token(2), replacing=token(1).refresh_token)
 
         assert store.load(KEY) is None
+
+    def test_save__replacing_raced(self, store: TokenStore) -> None:
+        """Of several that replace the same token, none of which has the lock, one does."""
+        for _ in range(5):
+            store.save(KEY, token(1))
+            (generation,) = self._race(store)
+
+            assert token(generation) == store.load(KEY)
+
+    def _race(self, store: TokenStore) -> list[int]:
+        """Let several replace the stored token at once; return who has."""
+        together, saved = threading.Barrier(4), list[int]()
+
+        def replace(generation: int) -> None:
+            mine = self.another(store)
+            together.wait(PATIENCE_S)
+            with contextlib.suppress(StoreConflict):
+                mine.save(KEY, token(generation), replacing=token(1).refresh_token)
+                saved.append(generation)
+
+        workers = [_Worker(functools.partial(replace, generation)) for generation in range(2, 6)]
+        for worker in workers:
+            worker.finish()
+        return saved
+
+    def test_save__mark(self, store: TokenStore) -> None:
+        """Whoever holds the lock can write notes into the stored token, and replace what has them."""
+        store.save(KEY, token(1))
+        marked = TikTokToken(token(1), refresh_started_at=1_800_000_000, refresh_tries=1)
+        with store.lock(KEY):
+            store.save(KEY, marked, replacing=token(1).refresh_token)
+            seen = self.another(store).load(KEY)
+            store.save(KEY, token(2), replacing=token(1).refresh_token)
+
+        assert marked == seen
+        assert token(2) == store.load(KEY)
 
     # --- delete ------------------------------------------------------------------------------------
 
@@ -285,13 +331,14 @@ class TokenStoreConformance:
         assert held
         assert token() == store.load(KEY)
 
-    def test_try_lock__taken(self, store: TokenStore) -> None:
+    @pytest.mark.parametrize("timeout", [0.0, GLIMPSE_S / 4])
+    def test_try_lock__taken(self, store: TokenStore, timeout: float) -> None:
         """A lock that somebody else holds is never had: `try_lock` says so, or waits until it is free."""
         freed = threading.Event()
         had_too_early: list[bool] = []
 
         def try_it() -> None:
-            with self.another(store).try_lock(KEY) as held:
+            with self.another(store).try_lock(KEY, timeout=timeout) as held:
                 had_too_early.append(held and not freed.is_set())
 
         with store.lock(KEY):
@@ -301,6 +348,48 @@ class TokenStoreConformance:
         other.finish()
 
         assert [False] == had_too_early
+
+    def test_try_lock__freed_in_time(self, store: TokenStore) -> None:
+        """A lock that is freed while `try_lock` waits is had, and is a lock."""
+        had: list[bool] = []
+
+        def try_it() -> None:
+            mine = self.another(store)
+            with mine.try_lock(KEY, timeout=PATIENCE_S) as held:
+                had.append(held)
+                mine.save(KEY, token())
+
+        with store.lock(KEY):
+            other = _Worker(try_it)
+            time.sleep(GLIMPSE_S)
+        other.finish()
+
+        assert [True] == had
+        assert token() == store.load(KEY)
+
+    def test_is_locked_here__every_handle(self, store: TokenStore) -> None:
+        """The holder's thread knows it by every handle that is the same store, as long as it holds it."""
+        other = self.another(store)
+        told = [store.is_locked_here(KEY)]
+        with store.lock(KEY):
+            told.append(store.is_locked_here(KEY))
+            with store.try_lock(KEY):
+                told.append(store.is_locked_here(KEY))
+            told += [store.is_locked_here(KEY), store.is_locked_here(NEIGHBOUR)]
+            assert (store.identity == other.identity) == other.is_locked_here(KEY)
+        with store.try_lock(KEY):
+            told.append(store.is_locked_here(KEY))
+        told.append(store.is_locked_here(KEY))
+
+        assert [False, True, True, True, False, True, False] == told
+
+    def test_is_locked_here__another_thread(self, store: TokenStore) -> None:
+        """No other thread takes the holder's lock for its own."""
+        told: list[bool] = []
+        with store.lock(KEY):
+            _Worker(lambda: told.append(self.another(store).is_locked_here(KEY))).finish()
+
+        assert [False] == told
 
     def test_lock__many_threads_lose_no_update(self, store: TokenStore) -> None:
         """Read, change, write under the lock: no update of any thread is lost."""

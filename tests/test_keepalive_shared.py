@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import json
 import sys
 import time
 
 import pytest
-import redis
+import redis_users
 import scenarios
 import sql_users
 from child_processes import ChildProcess, hear, say
 
 from tiktok_oauth_session import LOGIN_KIT, AccountKey, TikTokToken
 from tiktok_oauth_session.keepalive import keep_alive
-from tiktok_oauth_session.stores.redis import RedisStore
 from tiktok_oauth_session.testing import FakeTikTok
 
 DAY_S = 86_400
@@ -26,23 +24,14 @@ UNLIMITED = 1e6
 PATIENCE_S = 240.0
 
 
-@contextlib.contextmanager
-def opened_redis(port):
-    """Lend a store on a client of its own."""
-    client = redis.Redis(port=port)
-    try:
-        yield RedisStore(client)
-    finally:
-        client.close()
-
-
 @pytest.fixture(params=["postgresql", "mariadb", "sqlite", "redis"])
 def opens(request, tmp_path):
     """How any process opens an empty store, of each kind that machines can share."""
     if request.param == "redis":
         server = request.getfixturevalue("redis_server")
-        redis.Redis(port=server.port).flushall()
-        return f"import_module('test_keepalive_shared').opened_redis({server.port})"
+        with server.client() as client:
+            client.flushall()
+        return redis_users.opens(server)
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'tokens.db'}"
     else:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography.fernet import Fernet
-from redis_users import call, session_on
+from scenarios import call, session_on
 
 from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
 from tiktok_oauth_session.stores import StoreConflict

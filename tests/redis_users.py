@@ -53,13 +53,13 @@ def hold_and_fork(port, how):
             say(who="parent", marked=mark(store), connection=store._client.client_id())
             hear()
         else:
+            leases.LEASE_S, leases.RENEW_S = 0.4, 0.1
             with store.try_lock(KEY) as held:
                 marked = mark(store)
-            with store.lock(NEIGHBOUR):
-                renewed = leases_here(store)
+            own_renewed = is_renewed(store, int(port))
     if not child:
         connection = store._client.client_id()
-        say(who="child", held=held, marked=marked, renewed=renewed, connection=connection)
+        say(who="child", held=held, marked=marked, own_renewed=own_renewed, connection=connection)
         os._exit(0)
 
 
@@ -84,9 +84,10 @@ def mark(store):
     return True
 
 
-def leases_here(store):
-    """Return how many leases this process renews."""
-    return len(leases.leases_of(store._client, store._prefix)._held)
+def is_renewed(store, port):
+    """Tell whether a lock of this process's own outlives its first lease."""
+    with opened(port) as other, store.lock(NEIGHBOUR), other.try_lock(NEIGHBOUR, timeout=1.0) as taken:
+        return not taken
 
 
 if __name__ == "__main__":

@@ -666,11 +666,18 @@ def test_load__later_under_the_lock(store, other, monkeypatch):
     assert [token(1), token(2), token(3)] == [first, second, third]
 
 
-def test_lock__of_a_damaged_account(store, redis_client):
+@pytest.mark.parametrize("decode_responses", [False, True], ids=["bytes", "text"])
+@pytest.mark.parametrize("how", ["another type", "no text"])
+def test_lock__of_a_damaged_account(redis_server, redis_client, how, decode_responses):
     """What is damaged can be locked, and so be deleted."""
-    redis_client.rpush(ACCOUNT, "somebody else's")
-    with store.lock(KEY):
-        store.delete(KEY)
+    with redis_server.client(decode_responses=decode_responses) as client:
+        store = RedisStore(client)
+        store.save(KEY, token())
+        damaged_key(redis_client, how)
+        with store.lock(KEY):
+            with pytest.raises(StoreError, match="new login"):
+                store.load(KEY)
+            store.delete(KEY)
 
     assert [] == redis_client.keys()
 
@@ -702,6 +709,22 @@ def test_lease__renewed(short_lease, recorded_store, sent, other):
 
     assert (False, True) == (held_by_two, freed)
     assert {"tiktok-oauth leases": 2} == keepers
+
+
+def test_lease__lost_is_told_once(short_lease, recorded_store, sent, redis_client, caplog):
+    """A lease that was lost is told of once, and renewed no more; its neighbours' are."""
+    with recorded_store.lock(KEY), recorded_store.lock(NEIGHBOUR):
+        redis_client.delete(LOCK)
+        sent.clear()
+        deadline = time.monotonic() + PATIENCE_S
+        while (renewals := [each for each in list(sent) if each[0] != "MainThread"])[3:] == []:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.01)
+        kept = redis_client.keys(f"{PREFIX}lock:*")
+
+    assert 1 == caplog.text.count("was lost")
+    assert [1, 1] == [each[3] for each in renewals[2:4]]
+    assert [LOCK.replace(KEY.open_id, NEIGHBOUR.open_id).encode()] == kept
 
 
 def test_lease__renewed_by_nobody(redis_client, store, monkeypatch):
@@ -883,7 +906,7 @@ def test_lock__not_inherited_by_a_fork(redis_server, redis_client, other, how):
         parent.say(over=True)
 
     connections = child.pop("connection"), parents.pop("connection")
-    assert {"who": "child", "held": False, "marked": False, "renewed": 1} == child
+    assert {"who": "child", "held": False, "marked": False, "own_renewed": True} == child
     assert {"who": "parent", "marked": True} == parents
     assert not held_by_two
     assert connections[0] != connections[1]

@@ -186,7 +186,9 @@ class Leases:
             return
         try:
             if not lease.release():
-                log.warning("%s ended before it was released: this process was held up", lease.name)
+                log.warning(
+                    "%s ended before it was released: this process was held up, or Redis was", lease.name
+                )
         except (RedisError, OSError) as error:
             self._leave(lease)
             log.warning("%s could not be released: %s", lease.name, error)
@@ -241,7 +243,7 @@ class Leases:
                 lease.began(sent_at)
             elif self._held.get(lease.name) is lease:
                 lease.ends_at = -math.inf
-                log.warning("%s was lost to somebody else: this process was held up", lease.name)
+                log.warning("%s was lost: this process was held up, or Redis was", lease.name)
         return True
 
 

@@ -103,7 +103,7 @@ def test_password(redis_servers):
 
 
 def test_tls(redis_servers, tmp_path):
-    """So is TLS; a server that cannot prove who it is gets nothing."""
+    """So is TLS; a server that cannot prove who it is, or is another host, gets nothing."""
     mine, other = (certificate(tmp_path / name) for name in ("mine", "other"))
     server = redis_servers(
         tls_cert_file=mine / "cert.pem",
@@ -111,10 +111,15 @@ def test_tls(redis_servers, tmp_path):
         tls_ca_cert_file=mine / "cert.pem",
         tls_auth_clients="no",
     )
-    with server.client() as client, server.client(ssl_ca_certs=str(other / "cert.pem")) as careful:
+    with (
+        server.client() as client,
+        server.client(ssl_ca_certs=str(other / "cert.pem")) as careful,
+        server.client(host="localhost") as misled,
+    ):
         RedisStore(client).save(KEY, token())
-        with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
-            RedisStore(careful).save(KEY, token(2))
+        for each in (careful, misled):
+            with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
+                RedisStore(each).save(KEY, token(2))
 
         assert token() == RedisStore(client).load(KEY)
 

@@ -329,6 +329,21 @@ def test_save__replacing_what_was_written_anew_meanwhile(memory, store):
     assert token(2) == store.load(KEY)
 
 
+def test_save__notes_need_the_lease(redis_client):
+    """What only brings notes about a token needs the inner store's lease, as it does without encryption."""
+    store = EncryptedStore(RedisStore(redis_client), NEW_KEY)
+    store.save(KEY, token())
+    noted = TikTokToken(token(), refresh_started_at=1)
+    with pytest.raises(StoreConflict):
+        store.save(KEY, noted, replacing=token().refresh_token)
+    without = store.load(KEY)
+    with store.lock(KEY):
+        store.save(KEY, noted, replacing=token().refresh_token)
+
+    assert token() == without
+    assert noted == store.load(KEY)
+
+
 def test_save__overtaken_by_another_token(memory, store):
     """What was overtaken between look and swap overwrites nothing."""
     store.save(KEY, token(1))

@@ -48,8 +48,8 @@ class RedisServer:
         from redis.retry import Retry
 
         reach = {name: value for name, value in self._reach.items() if value}
-        defaults = {"socket_timeout": PATIENCE_S, "retry": Retry(NoBackoff(), 0)}
-        return redis.Redis(host="127.0.0.1", port=self.port, **{**defaults, **reach, **options})
+        defaults = {"host": "127.0.0.1", "socket_timeout": PATIENCE_S, "retry": Retry(NoBackoff(), 0)}
+        return redis.Redis(port=self.port, **{**defaults, **reach, **options})
 
     def start(self):
         """Start it, and return when it answers."""

@@ -1,86 +1,94 @@
-"""Those who share a Redis: sessions, and what they do in processes of their own."""
+"""Those who share a Redis, in processes of their own."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+import warnings
 
 import redis
 from child_processes import hear, say
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session
-from tiktok_oauth_session.stores.redis import RedisStore
-from tiktok_oauth_session.testing import FakeTikTok
-from tiktok_oauth_session.testing.conformance import KEY
-
-USER_INFO = "/v2/user/info/?fields=open_id"
+from tiktok_oauth_session.stores import StoreConflict
+from tiktok_oauth_session.stores.redis import RedisStore, leases
+from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, token
 
 
 @contextlib.contextmanager
 def opened(port):
     """Lend a store on a client of its own."""
-    with redis.Redis(port=port) as client:
-        yield RedisStore(client)
-
-
-def session_on(url, store, open_id):
-    """Return a session that talks to a served fake."""
-    session = TikTokOAuth2Session(
-        FakeTikTok().client_key,
-        client_secret=FakeTikTok().client_secret,
-        store=store,
-        open_id=open_id,
-        platform=LOGIN_KIT.at(url),
-    )
-    session.trust_env = False
-    return session
-
-
-def call(session, url):
-    """Call the API; return the status, or the error."""
+    client = redis.Redis(port=port, retry=Retry(NoBackoff(), 0))
     try:
-        return session.get(url + USER_INFO).status_code
-    except Exception as error:  # noqa: BLE001 - the outcome under test
-        return error
+        yield RedisStore(client)
+    finally:
+        client.close()
 
 
-def hold(port, lease):
+def opens(server):
+    """Return how any process opens the store."""
+    return f"import_module('redis_users').opened({server.port})"
+
+
+def hold(port, lease_s):
     """Hold the account's lock until the end."""
-    store = RedisStore(redis.Redis(port=int(port)), lease=float(lease))
-    with store.lock(KEY):
-        say(began=time.time())
+    leases.LEASE_S, leases.RENEW_S = float(lease_s), float(lease_s) / 4
+    with opened(int(port)) as store, store.lock(KEY):
+        say(ready=True)
         signal.pause()
 
 
-def hold_and_fork(port):
-    """Hold the account's lock, and let a forked child try to take it."""
+def hold_and_fork(port, how):
+    """Hold the account's lock, and let a forked child try to use it, and leave the block."""
     store = RedisStore(redis.Redis(port=int(port)))
+    store.save(KEY, token())
     with store.lock(KEY):
-        child = os.fork()
-        if not child:
+        child = {"Python": fork_noticed, "C": fork_unnoticed}[how]()
+        if child:
+            os.waitpid(child, 0)
+            say(who="parent", marked=mark(store), connection=store._client.client_id())
+            hear()
+        else:
+            leases.LEASE_S, leases.RENEW_S = 0.4, 0.1
             with store.try_lock(KEY) as held:
-                say(child_held=held)
-            os._exit(0)
-        os.waitpid(child, 0)
-        with store.try_lock(KEY) as held:
-            say(parent_held=held)
+                marked = mark(store)
+            own_renewed = is_renewed(store, int(port))
+    if not child:
+        connection = store._client.client_id()
+        say(who="child", held=held, marked=marked, own_renewed=own_renewed, connection=connection)
+        os._exit(0)
 
 
-def call_at_once(port, url, open_id):
-    """Call the API from eight threads when the test says so."""
-    # One client for all threads, a store and a session for each: none of them knows of another.
-    client = redis.Redis(port=int(port))
-    sessions = [session_on(url, RedisStore(client), open_id) for _ in range(8)]
-    say(ready=len(sessions))
-    hear()
-    with ThreadPoolExecutor(len(sessions)) as pool:
-        answers = list(pool.map(lambda session: call(session, url), sessions))
-    say(answers=[answer if isinstance(answer, int) else repr(answer) for answer in answers])
+def fork_noticed():
+    """Fork as Python does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def fork_unnoticed():
+    """Fork as uWSGI does: Python runs no hook."""
+    return ctypes.PyDLL(None).fork()
+
+
+def mark(store):
+    """Tell whether a note about the stored token can be saved."""
+    try:
+        store.save(KEY, token(), replacing=token().refresh_token)
+    except StoreConflict:
+        return False
+    return True
+
+
+def is_renewed(store, port):
+    """Tell whether a lock of this process's own outlives its first lease."""
+    with opened(port) as other, store.lock(NEIGHBOUR), other.try_lock(NEIGHBOUR, timeout=1.0) as taken:
+        return not taken
 
 
 if __name__ == "__main__":
-    {each.__name__: each for each in (hold, hold_and_fork, call_at_once)}[sys.argv[1]](*sys.argv[2:])
+    {each.__name__: each for each in (hold, hold_and_fork)}[sys.argv[1]](*sys.argv[2:])

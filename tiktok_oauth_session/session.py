@@ -222,7 +222,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
                 return
             for adapter in self.adapters.values():
                 if isinstance(adapter, HTTPAdapter):
-                    # A new pool: closing the old one would wait for a lock that a thread of the parent may hold.
+                    # Not closed: that would wait for a lock that a thread of the parent may hold.
                     pooled: Any = adapter  # its stubs leave out how it is pickled
                     pooled.__setstate__(pooled.__getstate__())
             self._pid = os.getpid()
@@ -386,7 +386,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         return ProcessSource(self.client_id or "", token, self.token_updater, session)
 
     def _reaches_a_network(self) -> bool:
-        """Tell a session from one whose TikTok is a stand-in, as in tests: nobody else is to know its tokens."""
+        """Tell it from a session whose TikTok is a stand-in, as in tests: its tokens are nobody else's."""
         try:
             return isinstance(self.get_adapter(self._refresh_url() or ""), HTTPAdapter)
         except InvalidSchema:

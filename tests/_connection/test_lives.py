@@ -23,6 +23,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tiktok_oauth_session._connection.outcomes import REPLAY_PAUSE_CAP_S, REPLAY_PAUSE_S
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -37,7 +38,6 @@ from tiktok_oauth_session import (
 from tiktok_oauth_session._connection import process_memory as flights
 from tiktok_oauth_session._connection import token_source as homes
 from tiktok_oauth_session._connection import transaction as refresh
-from tiktok_oauth_session._connection.outcomes import REPLAY_PAUSE_CAP_S, REPLAY_PAUSE_S
 from tiktok_oauth_session._connection.process_memory import Flights
 from tiktok_oauth_session.testing import FakeTikTok, RequestRecord
 

@@ -20,7 +20,6 @@ from requests.auth import HTTPBasicAuth
 from tiktok_oauth_session import TokenError
 from tiktok_oauth_session._http.deadline import REPLY_CAP_BYTES, SHORTEST_BODY_S, longest_try
 from tiktok_oauth_session._http.oauth_request import (
-    HARMLESS,
     NoReply,
     Transport,
     post,

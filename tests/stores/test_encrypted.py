@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from child_processes import PATIENCE_S
 from cryptography.fernet import Fernet
-from redis_users import call, session_on
+from scenarios import call, session_on
 
 from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
 from tiktok_oauth_session.stores import StoreConflict
@@ -327,6 +327,21 @@ def test_save__replacing_what_was_written_anew_meanwhile(memory, store):
 
     assert len(looks) == 2
     assert token(2) == store.load(KEY)
+
+
+def test_save__notes_need_the_lease(redis_client):
+    """What only brings notes about a token needs the inner store's lease, as it does without encryption."""
+    store = EncryptedStore(RedisStore(redis_client), NEW_KEY)
+    store.save(KEY, token())
+    noted = TikTokToken(token(), refresh_started_at=1)
+    with pytest.raises(StoreConflict):
+        store.save(KEY, noted, replacing=token().refresh_token)
+    without = store.load(KEY)
+    with store.lock(KEY):
+        store.save(KEY, noted, replacing=token().refresh_token)
+
+    assert token() == without
+    assert noted == store.load(KEY)
 
 
 def test_save__overtaken_by_another_token(memory, store):

@@ -11,12 +11,9 @@ import signal
 import sys
 import time
 import traceback
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
-import redis_users
-from child_processes import ChildProcess
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from redis_server import INSTALL, PATIENCE_S, free_port, require_redis_server
@@ -26,16 +23,13 @@ from tiktok_oauth_session import (
     StoreError,
     TikTokToken,
 )
-from tiktok_oauth_session.stores import LOCK_TIMEOUT_S, StoreConflict
+from tiktok_oauth_session.stores import StoreConflict
 from tiktok_oauth_session.stores import redis as redis_stores
-from tiktok_oauth_session.stores.redis import LEASE_S, RedisStore
+from tiktok_oauth_session.stores.redis import RedisStore
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 
 PREFIX = "tiktok-oauth:"
 ACCOUNT = f"{PREFIX}token:{KEY.client_key}:{KEY.open_id}"
-USER_INFO = "/v2/user/info/?fields=open_id"
-#: Seconds of a lease that is meant to be lost.
-SHORT_LEASE_S = 0.3
 
 
 @pytest.mark.parametrize(
@@ -69,6 +63,13 @@ def store(redis_client):
     return RedisStore(redis_client)
 
 
+@pytest.fixture
+def other(redis_server, redis_client):
+    """Return the same store on another client: what another process has."""
+    with redis_server.client() as client:
+        yield RedisStore(client)
+
+
 @pytest.mark.parametrize(("promised", "outcome"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
 def test_server__missing(monkeypatch, promised, outcome):
     """Without a redis-server these tests are skipped, or fail where one is promised."""
@@ -95,7 +96,7 @@ def test_password(redis_servers):
 
 
 def test_tls(redis_servers, tmp_path):
-    """So is TLS; a server that cannot prove who it is gets nothing."""
+    """So is TLS; a server that cannot prove who it is, or is another host, gets nothing."""
     mine, other = (certificate(tmp_path / name) for name in ("mine", "other"))
     server = redis_servers(
         tls_cert_file=mine / "cert.pem",
@@ -103,10 +104,15 @@ def test_tls(redis_servers, tmp_path):
         tls_ca_cert_file=mine / "cert.pem",
         tls_auth_clients="no",
     )
-    with server.client() as client, server.client(ssl_ca_certs=str(other / "cert.pem")) as careful:
+    with (
+        server.client() as client,
+        server.client(ssl_ca_certs=str(other / "cert.pem")) as careful,
+        server.client(host="localhost") as misled,
+    ):
         RedisStore(client).save(KEY, token())
-        with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
-            RedisStore(careful).save(KEY, token(2))
+        for each in (careful, misled):
+            with pytest.raises(StoreError, match="CERTIFICATE_VERIFY_FAILED"):
+                RedisStore(each).save(KEY, token(2))
 
         assert token() == RedisStore(client).load(KEY)
 
@@ -148,11 +154,15 @@ def test_cluster(redis_servers):
         node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         while node.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
             time.sleep(0.01)
-    with contextlib.closing(redis.RedisCluster("127.0.0.1", server.port)) as client:
+    with (
+        contextlib.closing(redis.RedisCluster("127.0.0.1", server.port)) as client,
+        contextlib.closing(redis.RedisCluster("127.0.0.1", server.port)) as others,
+    ):
         store = RedisStore(client, prefix="{tiktok-oauth}:")
         store.save(NEIGHBOUR, token(expires_at=1000))
         store.save(KEY, token(1))
-        with store.lock(KEY), RedisStore(client, prefix="{tiktok-oauth}:").try_lock(KEY) as held_by_two:
+        with store.lock(KEY), RedisStore(others, prefix="{tiktok-oauth}:").try_lock(KEY) as held_by_two:
+            store.save(KEY, token(1), replacing=token(1).refresh_token)
             store.save(KEY, token(2, expires_at=None), replacing=token(1).refresh_token)
         with pytest.raises(StoreConflict):
             store.save(KEY, token(3), replacing=token(1).refresh_token)
@@ -177,6 +187,15 @@ def test_client__of_asyncio():
 
     with pytest.raises(TypeError, match=r"not of redis\.asyncio"):
         RedisStore(redis.asyncio.Redis())
+
+
+def test_client__of_one_connection(redis_server):
+    """A client whose one connection a forked child would use as well is refused."""
+    with (
+        redis_server.client(single_connection_client=True) as client,
+        pytest.raises(ValueError, match="a client with a pool"),
+    ):
+        RedisStore(client)
 
 
 def test_import__without_redis(monkeypatch):
@@ -370,6 +389,22 @@ def test_load__damaged(redis_server, redis_client, how, decode_responses):
         assert before == redis_client.dump(aside)
 
 
+@pytest.mark.parametrize("decode_responses", [False, True], ids=["bytes", "text"])
+@pytest.mark.parametrize("how", ["another type", "no text"])
+def test_lock__of_a_damaged_account(redis_server, redis_client, how, decode_responses):
+    """What is damaged can be locked, and so be deleted."""
+    with redis_server.client(decode_responses=decode_responses) as client:
+        store = RedisStore(client)
+        store.save(KEY, token())
+        damaged_key(redis_client, how)
+        with store.lock(KEY):
+            with pytest.raises(StoreError, match="new login"):
+                store.load(KEY)
+            store.delete(KEY)
+
+    assert [] == redis_client.keys()
+
+
 def test_save__replacing_in_another_type(store, redis_client):
     """A refresh overwrites nothing that is not the account's hash."""
     store.save(KEY, token())
@@ -527,7 +562,7 @@ def test_save__replacing_sent_twice_with_a_refresh_between(lossy_store, store, m
 
 def test_lock__sent_twice(lossy_store):
     """Whoever has the lock and did not hear of it does not wait for itself."""
-    LossyConnection.lose = "SET"
+    LossyConnection.lose = "EVALSHA"
     with lossy_store.try_lock(KEY) as held:
         pass
 
@@ -535,120 +570,21 @@ def test_lock__sent_twice(lossy_store):
     assert LossyConnection.lose is None
 
 
-# --- locks ------------------------------------------------------------------------------------------
-
-
-def test_lease__outlives_a_refresh_and_not_its_waiters():
-    """The lease is longer than a refresh with all its retries, and shorter than others wait for it."""
-    from tiktok_oauth_session._http import deadline as sending
-    from tiktok_oauth_session._http import oauth_request as exchange
-
-    longest = exchange.MAX_TRIES * (sum(exchange.TOKEN_TIMEOUT_S) + sending.SHORTEST_BODY_S)
-    longest += (exchange.MAX_TRIES - 1) * exchange.RETRY_AFTER_CAP_S
-
-    assert longest < LEASE_S < LOCK_TIMEOUT_S
-
-
-def test_lease__none(redis_client):
-    """A lease of no time, which would be a lock for ever, is refused."""
-    with pytest.raises(ValueError, match="more than 0"):
-        RedisStore(redis_client, lease=0)
-
-
-def test_lock__frees_itself_when_its_holder_is_gone(redis_server, redis_client, store):
-    """A lock whose holder was killed is free when the lease ends, and not before."""
-    with ChildProcess(redis_users.__file__, "hold", redis_server.port, SHORT_LEASE_S * 5) as holder:
-        began = holder.hear()["began"]
-        holder.kill()
-    with store.try_lock(KEY) as at_once:
+def test_lock__reply_lost(lossy_store, other, monkeypatch):
+    """Where nothing is sent twice, that is an error; the next try takes up what the first one has left."""
+    pool = lossy_store._client.connection_pool
+    monkeypatch.setitem(pool.connection_kwargs, "retry", Retry(NoBackoff(), 0))
+    pool.disconnect()
+    pool.reset()
+    LossyConnection.lose = "EVALSHA"
+    with pytest.raises(StoreError, match="the reply was lost"), lossy_store.lock(KEY):
         pass
-    with store.lock(KEY):
-        waited = time.time() - began
-
-    assert not at_once
-    assert SHORT_LEASE_S * 5 <= waited < SHORT_LEASE_S * 5 + 1
-
-
-def test_lock__lost_lease(redis_client, store, caplog):
-    """A lease that ends too soon raises nothing out of a good transaction, and frees nobody else's lock."""
-    forgetful = RedisStore(redis_client, lease=SHORT_LEASE_S)
-    forgetful.save(KEY, token(1))
-    with forgetful.lock(KEY):
-        with store.lock(KEY):
-            store.save(KEY, token(2), replacing=token(1).refresh_token)
-            with pytest.raises(StoreConflict):
-                forgetful.save(KEY, token(3), replacing=token(1).refresh_token)
-        after = store.lock(KEY)
-        after.__enter__()
-    with RedisStore(redis_client).try_lock(KEY) as held:
+    with other.try_lock(KEY) as others:
         pass
-    after.__exit__(None, None, None)
-
-    assert not held, "the lock of the one after was freed"
-    assert token(2) == store.load(KEY)
-    assert "could not be released" in caplog.text
-
-
-def test_lock__server_away_at_the_release(redis_servers, caplog):
-    """A holder that could not release has the lock again at once; to all others it is taken."""
-    server = redis_servers()
-    with server.client() as client:
-        holder, other = RedisStore(client), RedisStore(client)
-        with holder.lock(KEY):
-            server.stop(signal.SIGKILL)
-        server.start()
-        with other.try_lock(KEY) as others:
-            pass
-        with holder.try_lock(KEY) as again:
-            left = client.pttl(f"{PREFIX}lock:{KEY.client_key}:{KEY.open_id}")
-        with other.try_lock(KEY) as freed:
-            pass
-
-    assert (False, True, True) == (others, again, freed)
-    assert (LEASE_S - 5) * 1000 < left, "it is a new lease"
-    assert "could not be released" in caplog.text
-
-
-def test_lock__not_inherited_by_a_fork(redis_server, redis_client):
-    """A forked child has no share in a lock that its parent holds."""
-    with ChildProcess(redis_users.__file__, "hold_and_fork", redis_server.port) as parent:
-        heard = sorted((parent.hear() for _ in range(2)), key=str)
-
-    assert [{"child_held": False}, {"parent_held": True}] == heard
-
-
-def test_lock__times_out(redis_client, store, monkeypatch):
-    """Who waits in vain for another machine gets an error that says what to look for."""
-    monkeypatch.setattr(redis_stores, "LOCK_TIMEOUT_S", SHORT_LEASE_S)
-    with (
-        store.lock(KEY),
-        pytest.raises(StoreError, match=f"{KEY.open_id} was not free"),
-        RedisStore(redis_client).lock(KEY),
-    ):
+    with lossy_store.try_lock(KEY) as mine:
         pass
 
-
-def test_lock__outlives_what_is_nested_in_it(redis_client, store):
-    """The end of a lock within a lock of the same account frees nothing."""
-    with store.lock(KEY):
-        with store.lock(KEY):
-            store.delete(KEY)
-        with RedisStore(redis_client).try_lock(KEY) as held_by_two:
-            pass
-
-    assert not held_by_two
-
-
-def test_lock__reentrant_in_a_thread_only(store):
-    """The same store's other threads wait without asking Redis; the holder's own go in."""
-    with store.lock(KEY), ThreadPoolExecutor(1) as pool, store.try_lock(KEY) as mine:
-
-        def theirs():
-            with store.try_lock(KEY) as held:
-                return held
-
-        assert mine
-        assert not pool.submit(theirs).result(PATIENCE_S)
+    assert (False, True) == (others, mine)
 
 
 # --- durability ---------------------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Any
 from tiktok_oauth_session._connection.process_memory import Untold, memory
 from tiktok_oauth_session._connection.single_flight import Flight, copy_of
 from tiktok_oauth_session._connection.token_source import TokenSource
-from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, RefreshGrant, Transaction
+from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, Transaction
+from tiktok_oauth_session._oauth.grants import RefreshGrant
 from tiktok_oauth_session._process import main_thread_has_ended, start_thread
 from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, TokenError, TokenNotSaved, reason_of
 from tiktok_oauth_session.tokens import Freshness, TikTokToken
@@ -333,13 +334,14 @@ class Connection:
             return
         with known.telling:
             untold = known.untold
+            # Somebody else may have told it meanwhile, whatever mypy thinks.
             if untold is None:
-                return
+                return  # type: ignore[unreachable]  # see above
             # An updater that uses the session itself finds nothing more to tell.
             known.untold = None
             try:
                 untold.updater(TikTokToken(untold.token))
-            except Exception as failure:
+            except Exception as failure:  # noqa: BLE001 - an updater may raise anything
                 self._tell_again(untold, failure)
             except BaseException:
                 known.owe(untold)

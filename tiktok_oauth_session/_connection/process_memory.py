@@ -116,7 +116,8 @@ class ProcessMemory:
         self._without_store: _Connections = collections.OrderedDict()
         self._of_sessions: weakref.WeakKeyDictionary[Hashable, _Connections] = weakref.WeakKeyDictionary()
         self._refused_apps: collections.OrderedDict[Hashable, _RefusedApp] = collections.OrderedDict()
-        for name, theirs in list(parents._without_store.items()) if parents else ():
+        known_before = parents._without_store if parents else {}  # noqa: SLF001 - of the same class
+        for name, theirs in list(known_before.items()):
             self._without_store[name] = known = KnownConnection()
             known.token, known.refused = theirs.token, theirs.refused
 
@@ -250,7 +251,7 @@ def memory() -> ProcessMemory:
 
 def forget_connections() -> None:
     """Forget every connection, as a process that starts now would know none; for tests."""
-    global _latest, _memory  # noqa: PLW0603 - it is the one memory
+    global _latest, _memory
     for known in list(pending):
         if known.flight is not None:
             known.flight.give_up()

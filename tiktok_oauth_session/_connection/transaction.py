@@ -26,10 +26,8 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import requests
 
@@ -39,6 +37,7 @@ from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S, Flight
 from tiktok_oauth_session._connection.token_source import TokenSource
 from tiktok_oauth_session._http.oauth_request import NoReply
 from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
+from tiktok_oauth_session._oauth.grants import PreparedRefresh, RefreshGrant
 from tiktok_oauth_session._oauth.responses import reauthorization_required
 from tiktok_oauth_session._process import main_thread_has_ended
 from tiktok_oauth_session.errors import (
@@ -69,34 +68,6 @@ class ProgramEnded(TokenError):
     """The interpreter is about to exit, and what has not begun yet is not begun."""
 
     error = "no_reply"
-
-
-class PreparedRefresh(Protocol):
-    """One refresh token's request, ready to be sent."""
-
-    #: Seconds in all, and seconds that are left of them.
-    deadline_s: float
-
-    @property
-    def seconds_left(self) -> float:
-        """Seconds until it is given up."""
-
-    def ready(self) -> AbstractContextManager[Callable[[], requests.Response]]:
-        """Lend what sends it."""
-
-    def read(self, response: requests.Response, keep: Callable[[TikTokToken], object]) -> TikTokToken:
-        """Return the token in a reply, which is kept before anything of the user's looks at it."""
-
-
-class RefreshGrant(Protocol):
-    """What asks TikTok for another token."""
-
-    #: The app and its secret, or what stands for them.
-    app: Hashable
-    deadline_s: float
-
-    def prepare(self, spent: TikTokToken) -> PreparedRefresh:
-        """Make the request that spends a refresh token."""
 
 
 @dataclass(frozen=True)
@@ -312,10 +283,13 @@ class Transaction:
 
         With nothing left to lose, what gets no reply is replayed once.
         """
-        before = Marks.of(current)
+        before, keep = (
+            Marks.of(current),
+            functools.partial(self._source.known.keep, str(current.refresh_token)),
+        )
         while True:
             try:
-                new = request.read(send(), functools.partial(self._source.known.keep, current.refresh_token))
+                new = request.read(send(), keep)
             except TokenError as error:
                 first = isinstance(error, NoReply) and error.sent and marks.tries == 1
                 if not (first and dead and request.seconds_left > REPLAY_NEEDS_S):
@@ -402,7 +376,7 @@ class Transaction:
             again = before.ended().paused(error.error)
             self._write(again.on(current))
             raise _not_now(
-                "TikTok refuses the refresh token, and another process was about to spend it and may have its "
+                "TikTok refuses the refresh token, and a process that was about to spend it may have its "
                 "successor",
                 "no_reply",
                 again.paused_s(),
@@ -439,8 +413,8 @@ class Transaction:
 
 def _not_saved(new: TikTokToken | None, failure: Exception) -> TokenNotSaved:
     return TokenNotSaved(
-        "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what keeps "
-        "your tokens and call again in this process, which also goes on trying, or save the `token` of this "
+        "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what "
+        "keeps your tokens and call again in this process, which also goes on trying, or save the `token` of this "
         f"error yourself. ({reason_of(failure)})",
         token=new,
     )

@@ -232,7 +232,7 @@ class PreparedRefresh:
             for hook in self._session.compliance_hook["refresh_token_response"]:
                 response = hook(response)
             return self._token_in(response)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - a hook of the user's may raise anything
             if own is None:
                 raise refusal or error from None
             log.error(  # noqa: TRY400 - the error's own words may hold a secret

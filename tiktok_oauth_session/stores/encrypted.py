@@ -101,6 +101,9 @@ class EncryptedStore(TokenStore):
         for _ in range(SWAP_TRIES):
             stored = self._store.load(key)
             check_replacing(key, None if stored is None else self._opened(key, stored), replacing)
+            if stored is not None and SEALED in stored and token.refresh_token == replacing:
+                # So that the inner store sees what this is: notes about the same token.
+                new["refresh_token"] = stored.refresh_token
             try:
                 self._store.save(key, new, replacing=_stand_in(stored))
             except StoreConflict as conflict:

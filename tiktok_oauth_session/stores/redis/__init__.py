@@ -16,41 +16,36 @@ try:
     from redis import Redis
     from redis.cluster import RedisCluster
     from redis.exceptions import RedisError, ResponseError
-    from redis.lock import Lock
 except ImportError as error:
     raise ImportError("RedisStore needs redis-py: pip install tiktok-oauth-session[redis]") from error
 
-from tiktok_oauth_session._process import after_fork_in_child
-from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import (
     LOCK_TIMEOUT_S,
-    KeyLocks,
     TokenStore,
     check_replacing,
     required,
 )
+from tiktok_oauth_session.stores.envelope import Unreadable, written
 from tiktok_oauth_session.stores.redis.hash import (
     DELETE,
+    MARK,
     MEND,
+    NO_LEASE,
+    OTHER_TOKEN,
     SAVE,
-    Damaged,
-    document_of,
+    SAVED,
     key_of,
     member_of,
     quoted,
     scores_of,
     token_in,
 )
+from tiktok_oauth_session.stores.redis.leases import Lease, leases_of
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a lock outlives a holder that died. A refresh takes at most three tries of 36 s and two
-#: pauses of 30 s, so no living holder loses it; and it ends before those who wait give up
-#: (`LOCK_TIMEOUT_S`), so one of them gets it.
-LEASE_S = 170.0
-#: Seconds between two looks at a lock that another process holds.
-POLL_INTERVAL_S = 0.05
 #: How many accounts are asked for at once when they are listed.
 PAGE_LENGTH = 1000
 
@@ -63,9 +58,12 @@ class RedisStore(TokenStore):
     ``socket_timeout``, or it may wait for a server that hangs, and let it read from the primary: a
     replica may not have the newest token yet.
 
-    A save is one script: the comparison, the token and the indexes. The lock of an account is redis-py's
-    own, a lease. The lease of a holder that died ends by itself; a holder that hangs for
-    longer finds at its save that the token it refreshed is not there any more, and uses the newer one.
+    A save is one script: the comparison, the token and the indexes. The lock of an account is a lease: a key
+    that ends 18 s after its holder died, by Redis' own clock, and that a thread renews every 5 s while its
+    holder lives. A holder that was held up for longer (a paused machine, a Redis that was away) has lost it:
+    it may not begin a refresh any more, and what a refresh has brought it saves only in place of the token
+    that it spent. Nobody keeps a connection between two commands, and a forked child shares neither
+    connections nor locks, whoever forked it.
 
     What "durable" means is set in the server, not here. With ``appendonly yes`` and
     ``appendfsync always`` a saved token survives whatever stops the machine; with ``everysec``, the
@@ -80,33 +78,20 @@ class RedisStore(TokenStore):
     Args:
         client: A `redis.Redis` or `redis.cluster.RedisCluster`.
         prefix: What the names of all keys begin with.
-        lease: Seconds after which a lock is free although nobody released it. Longer than a refresh with
-            all its retries: raise it along with a session's ``token_timeout``.
 
     Raises:
         TypeError: The client is one of `redis.asyncio`.
-        ValueError: The lease is no time at all: redis-py's lock would never end.
+        ValueError: The client has one connection for all threads, which a forked child would use as well.
     """
 
-    def __init__(
-        self, client: Redis | RedisCluster, *, prefix: str = "tiktok-oauth:", lease: float = LEASE_S
-    ) -> None:
+    def __init__(self, client: Redis | RedisCluster, *, prefix: str = "tiktok-oauth:") -> None:
         if inspect.iscoroutinefunction(client.execute_command):
             raise TypeError("RedisStore needs a client of redis, not of redis.asyncio.")
-        if lease <= 0:
-            raise ValueError("lease must be more than 0 seconds.")
+        if getattr(client, "connection", None) is not None:
+            raise ValueError("RedisStore needs a client with a pool: leave out single_connection_client.")
         # Any: redis-py declares what a command returns for its two kinds of client at once.
         self._client: Any = client
         self._prefix = prefix
-        self._lease = lease
-        self._save_script = self._client.register_script(SAVE)
-        self._delete_script = self._client.register_script(DELETE)
-        self._locks = KeyLocks()
-        self._become_a_holder()
-        after_fork_in_child(self, RedisStore._become_a_holder)
-
-    def _become_a_holder(self) -> None:
-        self._holder = secrets.token_hex(16)
 
     def __repr__(self) -> str:
         """Show where, and nothing of how to get there."""
@@ -126,7 +111,8 @@ class RedisStore(TokenStore):
             StoreError: Redis cannot be read, or the account's key is damaged or of another type. It stays
                 where it is, and stays an error, until a new login is saved.
         """
-        token, damage = self._look(AccountKey(*key))
+        key = AccountKey(*key)
+        token, damage = self._look(key, self._document_read(key))
         if damage:
             raise StoreError(f"{damage}.")
         return token
@@ -135,38 +121,42 @@ class RedisStore(TokenStore):
         """Keep the account's token. Does not wait for the account's lock.
 
         Raises:
-            StoreConflict: Another token is stored.
+            StoreConflict: Another token is stored; or this very one is, and the calling thread has lost the
+                account's lock, or never had it.
             StoreError: It could not be written. What is damaged is kept aside, not overwritten, and only
                 by a save that does not say `replacing`.
         """
         key = AccountKey(*key)
-        document = document_of(key, token)
-        how, aside = "replace", ""
-        if replacing is None:
-            how, aside = self._room_for(key)
-        with _as_store_error("save", key):
-            saved = self._save_script(
-                keys=[self._account(key), *self._indexes, aside or self._account(key)],
-                args=[
-                    member_of(key),
-                    *scores_of(token),
-                    how,
-                    secrets.token_hex(16),
-                    # Last, for Redis quotes the first arguments of a command that it does not know.
-                    document,
-                    token.refresh_token or "",
-                    replacing or "",
-                ],
+        document = written(key, token)
+        how, aside = self._how(key, token, replacing)
+        lease = self._lease_here(key)
+        arguments = [
+            member_of(key),
+            *scores_of(token),
+            how,
+            secrets.token_hex(16),
+            lease.holder if lease else "",
+            lease.milliseconds if lease else 0,
+            document,
+            token.refresh_token or "",
+            replacing or "",
+        ]
+        keys = [self._account(key), *self._indexes, aside or self._account(key), self._lease_name(key)]
+        outcome = self._saved(key, keys, arguments, lease if how == MARK else None)
+        if outcome == NO_LEASE:
+            raise StoreConflict(
+                f"The lock of account {key.open_id} is not held (any more); nothing was written."
             )
-        if not saved:
+        if outcome == OTHER_TOKEN:
             check_replacing(key, self.load(key), replacing)
-            raise StoreError(f"{self._account(key)} is damaged: its fields disagree. {MEND}.")
+            raise StoreError(f"{self._account(key)} is damaged: its fields disagree; {MEND}.")
 
     def delete(self, key: AccountKey) -> None:
         """Forget the account."""
         key = AccountKey(*key)
         with self.lock(key), _as_store_error("delete", key):
-            self._delete_script(keys=[self._account(key), *self._indexes], args=[member_of(key)])
+            self._document_read(key)
+            DELETE(self._client, [self._account(key), *self._indexes], [member_of(key)])
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads, processes and machines, until the block or the lease ends."""
@@ -211,21 +201,50 @@ class RedisStore(TokenStore):
     def _indexes(self) -> tuple[str, str]:
         return f"{self._prefix}expires", f"{self._prefix}refresh-expires"
 
-    def _look(self, key: AccountKey) -> tuple[TikTokToken | None, str]:
-        """Return an account's token, and what is wrong with what is stored."""
+    def _lease_name(self, key: AccountKey) -> str:
+        return f"{self._prefix}lock:{member_of(key)}"
+
+    def _look(self, key: AccountKey, document: bytes | str | None = None) -> tuple[TikTokToken | None, str]:
+        """Return an account's token, and what is wrong with what is stored.
+
+        Args:
+            key: Whose token.
+            document: What is stored, if that is known.
+        """
         name = self._account(key)
         with _as_store_error("load", key):
             try:
-                fields = self._client.hgetall(name)
+                fields = {"document": document} if document else self._client.hgetall(name)
                 return (token_in(key, fields) if fields else None), ""
             except UnicodeDecodeError:
-                return None, f"{name} is damaged. {MEND}"
-            except Damaged as error:
+                return None, f"{name} is damaged: {MEND}"
+            except Unreadable as error:
                 return None, f"{name} {error}"
             except ResponseError as error:
                 if str(error).startswith("WRONGTYPE"):
-                    return None, f"{name} is of another type than a token's. {MEND}"
+                    return None, f"{name} is of another type than a token's: {MEND}"
                 raise
+
+    def _saved(self, key: AccountKey, keys: list[str], arguments: list[Any], lease: Lease | None) -> int:
+        """Save, and renew the lease that it takes, if any; return what the script says."""
+        # From here on, what was read under this lock may not be what is stored.
+        self._document_read(key)
+        while True:
+            sent_at = time.monotonic()
+            with _as_store_error("save", key):
+                outcome = int(SAVE(self._client, keys, arguments))
+            if lease is None or outcome != SAVED:
+                return outcome
+            lease.began(sent_at)
+            if not lease.is_over:
+                return outcome
+            # The reply came so late that the lease may be somebody else's. Sent again, it is the same save.
+
+    def _how(self, key: AccountKey, token: TikTokToken, replacing: str | None) -> tuple[str, str]:
+        """Return how to save a token; and where to keep aside what is there, if that is how."""
+        if replacing is None:
+            return self._room_for(key)
+        return (MARK if token.refresh_token == replacing else "replace"), ""
 
     def _room_for(self, key: AccountKey) -> tuple[str, str]:
         """Return how to save a new login: over what is there, or keeping that aside, and where."""
@@ -258,48 +277,28 @@ class RedisStore(TokenStore):
 
     @contextlib.contextmanager
     def _held(self, key: AccountKey, timeout: float) -> Iterator[bool]:
-        between_threads = self._locks.of(key)
-        with between_threads.held(timeout=timeout) as held:
-            if not held or between_threads.depth > 1:
-                yield held
-                return
-            with _as_store_error("lock", key):
-                lease = self._client.lock(
-                    f"{self._prefix}lock:{member_of(key)}",
-                    timeout=self._lease,
-                    sleep=POLL_INTERVAL_S,
-                    lock_class=_Lease,
-                )
-                had = lease.acquire(blocking=timeout > 0, blocking_timeout=timeout, token=self._holder)
-            try:
-                yield had
-            finally:
-                if had:
-                    _release(lease, key)
+        deadline = time.monotonic() + timeout
+        leases = leases_of(self._client, self._prefix)
+        between_threads = leases.key_locks.of(key)
+        with between_threads.held(timeout=timeout) as inside, contextlib.ExitStack() as stack:
+            had = inside
+            if inside and between_threads.depth == 1:
+                lease = Lease(self._client, self._lease_name(key), self._account(key))
+                # Around the taking only: what is done under the lock has errors of its own.
+                with _as_store_error("lock", key):
+                    had = stack.enter_context(leases.holding(lease, deadline))
+            yield had
 
+    def _lease_here(self, key: AccountKey) -> Lease | None:
+        """Return the lease by which the calling thread has the account's lock."""
+        if not self.is_locked_here(key):
+            return None
+        return leases_of(self._client, self._prefix).held(self._lease_name(key))
 
-class _Lease(Lock):
-    """redis-py's lock, which knows its holder again.
-
-    A holder whose reply was lost, or that could not release because Redis was away, has the lock
-    already: it would wait for itself until the lease ends.
-    """
-
-    def do_acquire(self, token: Any) -> bool:
-        """Take the lock, or take it up again."""
-        if super().do_acquire(token):
-            return True
-        milliseconds = int((self.timeout or 0) * 1000)
-        reacquire: Any = self.lua_reacquire
-        return bool(reacquire(keys=[self.name], args=[token, milliseconds], client=self.redis))
-
-
-def _release(lease: _Lease, key: AccountKey) -> None:
-    """Release a lock, or leave that to the lease's end: what was done under it is done."""
-    try:
-        lease.release()
-    except (RedisError, OSError) as error:
-        log.warning("the lock of account %s could not be released: %s", key.open_id, error)
+    def _document_read(self, key: AccountKey) -> bytes | str | None:
+        """Return what the account held when this thread took its lock, just now; only once."""
+        lease = self._lease_here(key)
+        return None if lease is None else lease.pop_document()
 
 
 @contextlib.contextmanager

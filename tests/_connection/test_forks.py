@@ -409,7 +409,8 @@ def test_refresh__fork_in_the_middle(fake, server, directory):
 
             app.say(call=True)
 
-            assert {"child": "ReauthorizationRequired"} == app.hear()
+            # Nor, for two minutes, that its parent has no successor to what TikTok refuses.
+            assert {"child": "TokenError"} == app.hear()
         assert {"child": 200, "free": True} == app.hear()
         assert {"child_ended": 0} == app.hear()
 

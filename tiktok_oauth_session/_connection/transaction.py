@@ -414,8 +414,8 @@ class Transaction:
 def _not_saved(new: TikTokToken | None, failure: Exception) -> TokenNotSaved:
     return TokenNotSaved(
         "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what "
-        "keeps your tokens and call again in this process, which also goes on trying, or save the `token` of this "
-        f"error yourself. ({reason_of(failure)})",
+        "keeps your tokens and call again in this process, which also goes on trying, or save the `token` of "
+        f"this error yourself. ({reason_of(failure)})",
         token=new,
     )
 

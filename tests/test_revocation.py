@@ -109,7 +109,7 @@ def test_revoke__expired_and_not_refreshed(fake, stored, clock):
         session.revoke_token()
 
     assert ["refresh"] == [record.endpoint for record in fake.requests]
-    assert old == session.token == store.load(key)
+    assert old == session.token == store.load(key).marked()
 
 
 def test_revoke__refused(fake, stored):

@@ -74,6 +74,23 @@ def main_thread_has_ended() -> bool:
     return not threading.main_thread().is_alive()
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether there is such a process on this machine, as far as this one can see."""
+    if os.name == "nt":
+        # There `os.kill` asks nothing, it kills.
+        return False
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat", "rb") as stat:  # noqa: PTH123 - pathlib costs as much again
+            # After the name, which may hold anything: Z is dead, and not buried yet.
+            return stat.read().rpartition(b")")[2].split()[:1] != [b"Z"]
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # It belongs to somebody else, or this system has no such files.
+        return True
+
+
 _pid = os.getpid()
 
 

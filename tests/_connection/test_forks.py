@@ -409,7 +409,7 @@ def test_refresh__fork_in_the_middle(fake, server, directory):
 
             app.say(call=True)
 
-            # Nor, for two minutes, that its parent has no successor to what TikTok refuses.
+            # It leaves alone what its parent may be about to save.
             assert {"child": "TokenError"} == app.hear()
         assert {"child": 200, "free": True} == app.hear()
         assert {"child_ended": 0} == app.hear()
@@ -419,9 +419,8 @@ def test_refresh__fork_in_the_middle(fake, server, directory):
         assert {"parent": 200, "free": True} == app.hear()
     requests = fake.requests_to("refresh")
 
-    # One more replay, at most, of what a child in memory inherited.
-    assert (1 if directory else 2) == len(requests)
-    assert fake.reuse_attempts == len(requests) - 1
+    assert 1 == len(requests)
+    assert fake.reuse_attempts == 0
     assert {200} == set(statuses(fake, "user_info"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 from tiktok_oauth_session._connection.marks import PAUSE_CAP_S
 from tiktok_oauth_session._connection.single_flight import Flight
-from tiktok_oauth_session._process import PerProcess
+from tiktok_oauth_session._process import PerProcess, is_running
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.stores import KeyLock, TokenStore
 from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
@@ -111,7 +112,7 @@ class ProcessMemory:
     def __init__(self, parents: ProcessMemory | None = None) -> None:
         self.guard = threading.Lock()
         #: Who this process is to others that share a store.
-        self.holder = secrets.token_hex(8)
+        self.holder = f"{os.getpid()}.{secrets.token_hex(8)}"
         self._in_stores: _Connections = collections.OrderedDict()
         self._without_store: _Connections = collections.OrderedDict()
         self._of_sessions: weakref.WeakKeyDictionary[Hashable, _Connections] = weakref.WeakKeyDictionary()
@@ -247,6 +248,12 @@ _memory = PerProcess(_begin)
 def memory() -> ProcessMemory:
     """Return the one memory of this process."""
     return _memory.value
+
+
+def is_gone(holder: str | None) -> bool:
+    """Tell whether a process of this machine, by its name as a holder, has ended."""
+    pid = (holder or "").partition(".")[0]
+    return not (pid.isdecimal() and is_running(int(pid)))
 
 
 def forget_connections() -> None:

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 import requests
 
 from tiktok_oauth_session._connection.marks import PAUSE_S, UNSENT_PAUSE_S, Marks
-from tiktok_oauth_session._connection.process_memory import Untold, memory
+from tiktok_oauth_session._connection.process_memory import Untold, is_gone, memory
 from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S, Flight
 from tiktok_oauth_session._connection.token_source import TokenSource
 from tiktok_oauth_session._http.oauth_request import NoReply
@@ -247,9 +247,8 @@ class Transaction:
             raise _not_now("TikTok refuses even new access tokens", "access_token_invalid", seconds)
         if not marks.tries:
             return
-        is_mine = marks.started_by == memory().holder
-        seconds = 0.0 if is_mine or self._source.lock_is_certain else marks.under_way_s()
-        if seconds:
+        seconds = marks.under_way_s()
+        if seconds and self._may_have_the_successor(marks):
             raise _not_now("Another process may still be refreshing", "no_reply", seconds)
         if not dead:
             raise _not_now(
@@ -258,6 +257,15 @@ class Transaction:
                 "no_reply",
                 (current.expires_at or time.time()) - time.time(),
             )
+
+    def _may_have_the_successor(self, marks: Marks) -> bool:
+        """Tell whether another process may be about to save what came for this refresh token.
+
+        Where the lock is certain it has let go of it, so it is dead, or alive and cannot save.
+        """
+        if marks.started_by in (None, memory().holder):
+            return False
+        return not (self._source.lock_is_certain and is_gone(marks.started_by))
 
     def _overtaken(self, spent: str) -> TikTokToken:
         """Return what somebody else has put in our token's place before it was spent, or meanwhile."""
@@ -353,7 +361,7 @@ class Transaction:
             error.retry_after = memory().refuse_app(self._grant.app, str(error.error))
             return self._failed(error, current, before)
         if meaning is Meaning.NEEDS_LOGIN:
-            return self._refused(error, current, before, marks)
+            return self._refused(error, current, before)
         # What was unclear before stays so: this reply tells nothing of the requests before it.
         return self._failed(error, current, before.paused(error.error, PAUSE_S, error.retry_after))
 
@@ -362,15 +370,13 @@ class Transaction:
         error.retry_after = error.retry_after or outcome.paused_s() or None
         raise error
 
-    def _refused(
-        self, error: TokenError, current: TikTokToken, before: Marks, marks: Marks
-    ) -> TikTokToken | None:
+    def _refused(self, error: TokenError, current: TikTokToken, before: Marks) -> TikTokToken | None:
         self._source.known.refused = current.refresh_token
         newest = self._source.load(current)
         if newest is None or newest.refresh_token != current.refresh_token:
             return None
-        started_at = before.started_at or 0.0
-        if before.started_by not in (None, marks.started_by) and time.time() - started_at < NOT_FINAL_S:
+        recent = time.time() - (before.started_at or 0.0) < NOT_FINAL_S
+        if recent and self._may_have_the_successor(before):
             # Somebody else may have the reply that came for it, and be held up before the save.
             self._source.known.refused = None
             again = before.ended().paused(error.error)

@@ -162,10 +162,11 @@ def test_save__private_from_the_first_byte(store: FileStore, monkeypatch: pytest
     ("new", "replacing", "flushed"),
     [
         (token(2), None, ["file", "replace", "directory"]),
+        (TikTokToken(access_token="act.only"), None, ["file", "replace", "directory"]),
         (token(2), token().refresh_token, ["file", "replace", "directory"]),
         (TikTokToken(token(), refresh_tries=1), token().refresh_token, ["file", "replace"]),
     ],
-    ids=["login", "refresh", "mark"],
+    ids=["login", "login without a refresh token", "refresh", "mark"],
 )
 def test_save__flushes(
     store: FileStore,
@@ -448,6 +449,28 @@ def test_save__login_while_somebody_refreshes(store: FileStore) -> None:
         with pytest.raises(StoreConflict):
             store.save(KEY, token(3), replacing=token().refresh_token)
     assert token(2) == store.load(KEY)
+
+
+def test_try_lock__waits_once(store: FileStore) -> None:
+    """The time that goes by while another thread has the lock is not waited for again for the file's."""
+    waits_s, got = 4 * GLIMPSE_S, []
+
+    def wait_in_line() -> None:
+        began = time.monotonic()
+        with store.try_lock(KEY, timeout=waits_s) as held:
+            got.append((held, time.monotonic() - began))
+
+    with ThreadPoolExecutor(2) as pool, FileStore(store.directory).lock(KEY):
+        with store._locks.of(KEY).held():
+            waiting = pool.submit(wait_in_line)
+            # That time passes is what is tested.
+            time.sleep(waits_s * 0.75)
+        waiting.result(PATIENCE_S)
+
+    ((held, waited_s),) = got
+
+    assert not held
+    assert waits_s <= waited_s < waits_s * 1.5
 
 
 @pytest.mark.parametrize("second", ["login", "refresh", "logout"])

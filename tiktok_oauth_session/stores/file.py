@@ -104,7 +104,7 @@ class FileStore(TokenStore):
             # and the request under way, too: what comes after it without the note may send the refresh token
             # at once and not only when the access token is dead. If it was spent, its successor has gone with
             # the machine in either case, and the note would have saved the last minutes of the old one.
-            is_note = token.refresh_token == replacing
+            is_note = replacing is not None and token.refresh_token == replacing
             replace_file(path, document, aside=aside, durable=not is_note)
 
     def delete(self, key: AccountKey) -> None:
@@ -202,13 +202,14 @@ class FileStore(TokenStore):
 
     @contextlib.contextmanager
     def _held(self, key: AccountKey, timeout: float) -> Iterator[bool]:
+        deadline = time.monotonic() + timeout
         between_threads = self._locks.of(key)
-        path = self._path(key)
+        path = _lock_path(self._path(key), "lock")
         with between_threads.held(timeout=timeout) as held:
             if not held or between_threads.depth > 1:
                 yield held
                 return
-            with self._locked(_lock_path(path, "lock"), timeout, anew=False) as held_by_us:
+            with self._locked(path, deadline - time.monotonic(), anew=False) as held_by_us:
                 yield held_by_us
 
     def _locked(self, path: Path, timeout: float, *, anew: bool) -> AbstractContextManager[bool]:

@@ -116,6 +116,9 @@ def test_holder__killed(fake, request, kind, free_s, left):
         holder.process.kill()
         waiting.join(PATIENCE_S)
         holder.reply_lost = True
+
+        assert outcome, "nobody has gone on"
+
         answer, answered_at = outcome[0]
         with store.lock(key):
             locked_at = time.monotonic()

@@ -49,8 +49,10 @@ def most_in_a_second(moments):
 )
 @pytest.mark.parametrize(
     ("kind", "details"),
-    [("refuse", {}), ("status", {"status": 503})],
-    ids=["refused", "503"],
+    [
+        pytest.param("refuse", {}, id="refused"),
+        pytest.param("status", {"status": 503}, id="503", marks=pytest.mark.long),
+    ],
 )
 def test_keep_alive__tiktok_is_down(fake, kind, details, count, rate, down_s):
     """While TikTok is down it is left alone, nobody's rate is exceeded, and then all are refreshed."""

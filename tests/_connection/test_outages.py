@@ -68,7 +68,7 @@ def call_until_it_works(session, url):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
-@pytest.mark.parametrize("kind", ["postgresql", "mariadb", "redis"])
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("mariadb", marks=pytest.mark.long), "redis"])
 def test_outage__worker_is_recycled_in_it(fake, tmp_path, kind, how):
     """A worker that ends while its server is away saves the new token first; nobody sends the spent one."""
     with running(kind, tmp_path) as (server, opens), fake.serve() as tiktok:
@@ -122,7 +122,7 @@ def assert_survived(opens, fake, url):
     assert fake.reuse_attempts == 0
 
 
-@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+@pytest.mark.parametrize("kind", ["postgresql", pytest.param("mariadb", marks=pytest.mark.long)])
 def test_connection__ends_when_it_is_not_used(fake, request, kind):
     """A server that ends unused connections sooner than TikTok answers frees no lock."""
     fake.before("refresh", lambda record: threading.Event().wait(SLOW_S))
@@ -133,7 +133,7 @@ def test_connection__ends_when_it_is_not_used(fake, request, kind):
         assert_survived(opens, fake, tiktok.url)
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("moment", ["after", pytest.param("before", marks=pytest.mark.long)])
 def test_connection__killed(fake, database_server, moment):
     """Neither does one that kills every connection in the middle of a refresh."""
 

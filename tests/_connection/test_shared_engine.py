@@ -24,15 +24,16 @@ POOL_TIMEOUT_S = 2.0
 AT_ONCE_S = 1.0
 
 
-@pytest.fixture
-def engine(database_server, engines):
+@pytest.fixture(params=["postgresql", pytest.param("mariadb", marks=pytest.mark.long)])
+def engine(request, engines):
     """The engine of the application."""
+    server = request.getfixturevalue(request.param)
+    server.clear()
     return engines(
-        database_server,
+        server,
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_S,
-        pool_reset_on_return=None,
     )
 
 

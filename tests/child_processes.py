@@ -29,17 +29,22 @@ def hear():
     return json.loads(line) if line else None
 
 
+def environment(**more):
+    """Return the environment of a process that finds the modules that scripts share, and more."""
+    paths = [str(SHARED), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
 class ChildProcess:
     """A Python process that runs a test file as a script, and whatever processes that one starts."""
 
     def __init__(self, script, *arguments):
-        paths = [str(SHARED), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._process = subprocess.Popen(
             [sys.executable, "-W", "error", script, *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env=environment(),
         )
         self._heard = b""
         self.pid = self._process.pid

@@ -37,5 +37,4 @@ def call_under_time_limits(url, directory, open_ids):
 
 
 if __name__ == "__main__":
-    order = hear()
-    {each.__name__: each for each in (call_under_time_limits,)}[order.pop("role")](**order)
+    call_under_time_limits(**hear())

@@ -77,10 +77,10 @@ def connect(fake, store, *, left):
 # --- in other processes -----------------------------------------------------------------------------
 
 
-def call_at_once(url, opens, open_id):
-    """Call the API from eight threads when the test says so."""
+def call_at_once(url, opens, open_ids):
+    """Call the API for each of these accounts from eight threads when the test says so."""
     with opened(opens) as store, ThreadPoolExecutor(THREADS_EACH) as pool:
-        sessions = [session_on(url, store, open_id) for _ in range(THREADS_EACH)]
+        sessions = [session_on(url, store, open_id) for open_id in open_ids]
         say(ready=True)
         hear()
         answers = list(pool.map(lambda session: call(session, url), sessions))
@@ -116,20 +116,29 @@ class Other(ChildProcess):
 # --- scenarios --------------------------------------------------------------------------------------
 
 
-def assert_one_refresh(opens, fake, url):
-    """8 processes of 8 threads and an expired token: one token request, 64 answers."""
+def answers_of(opens, url, keys, *, processes=PROCESSES):
+    """Let processes of 8 threads call for each of these accounts at once; return what came of it."""
     with contextlib.ExitStack() as stack:
-        key = connect(fake, stack.enter_context(opened(opens)), left=-1)
-        options = {"url": url, "opens": opens, "open_id": key.open_id}
-        others = [stack.enter_context(Other(call_at_once, **options)) for _ in range(PROCESSES)]
+        # Every thread has something to do, and they meet at every account.
+        open_ids = [key.open_id for key in keys] * max(1, THREADS_EACH // len(keys))
+        options = {"url": url, "opens": opens, "open_ids": open_ids}
+        others = [stack.enter_context(Other(call_at_once, **options)) for _ in range(processes)]
         for other in others:
             other.when_ready()
         for other in others:
             other.go()
-        answers = [answer for other in others for answer in other.hear(timeout=PATIENCE_S)["answers"]]
+        return [answer for other in others for answer in other.hear(timeout=PATIENCE_S)["answers"]]
 
-    assert [200] * PROCESSES * THREADS_EACH == answers
-    assert len(fake.requests_to("refresh")) == 1
+
+def assert_one_refresh(opens, fake, url, *, accounts=1):
+    """8 processes of 8 threads and expired tokens: one token request for each, and every call answered."""
+    with opened(opens) as store:
+        keys = [connect(fake, store, left=-1) for _ in range(accounts)]
+    answers = answers_of(opens, url, keys)
+
+    assert PROCESSES * max(THREADS_EACH, accounts) == len(answers)
+    assert [] == [answer for answer in answers if answer != 200]
+    assert accounts == len(fake.requests_to("refresh"))
     assert fake.reuse_attempts == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -196,6 +197,40 @@ class PostgreSQL(Server):
         self.ask(f"SELECT pg_terminate_backend(pid) {others}")
 
 
+class PgBouncer(Server):
+    """PgBouncer in front of a PostgreSQL: a connection belongs to somebody for one transaction only."""
+
+    package, user = "pgbouncer", "postgres"
+    binaries = ("pgbouncer",)
+    polite = signal.SIGINT
+
+    def __init__(self, behind):
+        super().__init__()
+        self._behind = behind
+
+    @property
+    def url(self):
+        return f"postgresql+psycopg://tiktok:{PASSWORD}@127.0.0.1:{self.port}/postgres"
+
+    def install(self):
+        behind = f"host=127.0.0.1 port={self._behind.port} user=tiktok password={PASSWORD}"
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": self.directory,
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "max_client_conn": 500,
+        }
+        written = "".join(f"{name} = {value}\n" for name, value in settings.items())
+        (self.directory / "pgbouncer.ini").write_text(
+            f"[databases]\npostgres = {behind}\n[pgbouncer]\n{written}"
+        )
+
+    def command(self):
+        return ["pgbouncer", self.directory / "pgbouncer.ini"]
+
+
 class MariaDB(Server):
     """MariaDB, on TCP only for a user with a password."""
 
@@ -228,9 +263,13 @@ class MariaDB(Server):
 
     def cut(self):
         """Cut everybody's connection but this one."""
+        import sqlalchemy
+
         others = "FROM information_schema.processlist WHERE user = 'tiktok' AND id != CONNECTION_ID()"
         for (connection,) in self.ask(f"SELECT id {others}"):
-            self.ask(f"KILL {connection}")
+            # One may have ended by itself meanwhile.
+            with contextlib.suppress(sqlalchemy.exc.OperationalError):
+                self.ask(f"KILL {connection}")
 
 
 class SQLite:
@@ -259,6 +298,22 @@ class SQLite:
         """Take their locks from those who hold them, as whoever deletes lock files does."""
         for file in Path(f"{self.path}.locks").iterdir():
             file.unlink()
+
+
+@contextlib.contextmanager
+def own_server(kind):
+    """Lend a server that no other test uses."""
+    kind.require()
+    with kind() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql):
+    """A PgBouncer in front of the PostgreSQL of all tests."""
+    PgBouncer.require()
+    with PgBouncer(postgresql) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,19 @@ def open_file(directory):
     return f"import_module('contextlib').nullcontext({store})"
 
 
+def open_database(database, options=""):
+    """Make the table; return how any process opens the store in a database.
+
+    Args:
+        database: One of those in `servers`.
+        options: What the address ends with.
+    """
+    url = database.url + options
+    with sql_users.opened(url) as store:
+        store.create_tables()
+    return f"import_module('sql_users').opened({url!r})"
+
+
 def open_new(kind, request):
     """Return how any process opens a store of a kind, which is new and empty.
 
@@ -30,9 +43,8 @@ def open_new(kind, request):
     if kind == "redis":
         request.getfixturevalue("redis_client")
         return f"import_module('redis_users').opened({request.getfixturevalue('redis_server').port})"
-    database = SQLite(directory / "tokens.db") if kind == "sqlite" else request.getfixturevalue(kind)
-    if kind != "sqlite":
-        database.clear()
-    with sql_users.opened(database.url) as store:
-        store.create_tables()
-    return f"import_module('sql_users').opened({database.url!r})"
+    if kind == "sqlite":
+        return open_database(SQLite(directory / "tokens.db"))
+    server = request.getfixturevalue(kind)
+    server.clear()
+    return open_database(server)

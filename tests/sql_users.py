@@ -16,9 +16,9 @@ from tiktok_oauth_session.testing.conformance import KEY, token
 
 
 @contextlib.contextmanager
-def opened(url):
+def opened(url, **options):
     """Lend a store on an engine of its own."""
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(url, **options)
     try:
         yield SQLStore(engine)
     finally:

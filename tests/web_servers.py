@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import requests
-from child_processes import PATIENCE_S, SHARED
+from child_processes import PATIENCE_S, environment
 from servers import lack
 
 APPLICATION = "web_application:application"
@@ -26,7 +26,6 @@ class WebServer:
 
     def __init__(self, command, directory, **facts):
         self._log = directory / "web-server.log"
-        paths = [str(SHARED), *filter(None, [os.environ.get("PYTHONPATH")])]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -34,11 +33,7 @@ class WebServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": os.pathsep.join(paths),
-                    "TEST_WEB_APPLICATION": json.dumps(facts),
-                },
+                env=environment(TEST_WEB_APPLICATION=json.dumps(facts)),
             )
 
     def said(self, words):

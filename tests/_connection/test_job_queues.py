@@ -13,7 +13,7 @@ import time
 
 import pytest
 import scenarios
-from child_processes import SHARED
+from child_processes import environment
 from servers import require_module
 from shared_stores import open_file, open_new
 
@@ -27,17 +27,14 @@ pytestmark = pytest.mark.parametrize("late_s", [2, pytest.param(9, marks=pytest.
 
 @contextlib.contextmanager
 def worker(directory, *command, facts=None):
-    """Run a worker until the block ends; lend what tells how it ended."""
-    paths = [str(SHARED), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    if facts:
-        environment["TEST_QUEUED_JOBS"] = json.dumps(facts)
+    """Run a worker until the block ends; lend its process."""
+    more = {"TEST_QUEUED_JOBS": json.dumps(facts)} if facts else {}
     log = directory / "worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=directory,
-            env=environment,
+            env=environment(**more),
             stdout=output,
             stderr=output,
             start_new_session=True,

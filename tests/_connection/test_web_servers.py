@@ -20,7 +20,13 @@ SLOW_S = 0.5
 AFTER_THE_ABORT_S = 0.5
 
 
-@pytest.mark.parametrize("options", [[], ["--enable-threads"]], ids=["no threads", "threads"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param([], id="no threads"),
+        pytest.param(["--enable-threads"], id="threads", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("kind", ["file", "sqlite", "postgresql", "redis"])
 def test_uwsgi__store_from_before_the_fork(fake, request, tmp_path, kind, options):
     """Workers of uWSGI share a store that was used before the fork: one refresh, and all are answered."""

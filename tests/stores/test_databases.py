@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import signal
 import statistics
@@ -11,8 +10,8 @@ import time
 
 import pytest
 import scenarios
-import sql_users
-from servers import MariaDB, PostgreSQL, SQLite
+from servers import MariaDB, PostgreSQL, SQLite, own_server
+from shared_stores import open_database
 from sql_rows import assert_plan_uses, execute, fill, plan_of, statements_of
 
 from tiktok_oauth_session import TokenNotSaved
@@ -37,24 +36,20 @@ def tiktok(fake):
         yield running.url
 
 
-def opens(database):
-    """Make the table; return how any process opens the store."""
-    with sql_users.opened(database.url) as store:
-        store.create_tables()
-    return f"import_module('sql_users').opened({database.url!r})"
-
-
 def test_refresh__eight_processes(database, fake, tiktok):
     """8 processes of 8 threads on one database and an expired token: 1 request, 64 answers, no reuse."""
-    scenarios.assert_one_refresh(opens(database), fake, tiktok)
+    scenarios.assert_one_refresh(open_database(database), fake, tiktok)
 
 
-@contextlib.contextmanager
-def own_server(kind):
-    """Lend a server that no other test uses."""
-    kind.require()
-    with kind() as server:
-        yield server
+@pytest.mark.parametrize("accounts", [1, 64])
+def test_refresh__through_a_pooler(postgresql, pgbouncer, fake, tiktok, accounts):
+    """So it is through PgBouncer, which lends a connection for one transaction, however many accounts."""
+    postgresql.clear()
+    open_database(postgresql)
+    # What psycopg prepares on one connection is unknown on the next.
+    options = {"prepare_threshold": None}
+    lent = f"import_module('sql_users').opened({pgbouncer.url!r}, connect_args={options!r})"
+    scenarios.assert_one_refresh(lent, fake, tiktok, accounts=accounts)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +66,12 @@ def test_refresh__restart(fake, tiktok, count, kind, how):
     """A restart of the database in the middle of many refreshes costs errors that say so, and no account."""
     with own_server(kind) as server:
         errors = scenarios.assert_restart_loses_nothing(
-            opens(server), fake, tiktok, stop=lambda: server.stop(how), start=server.start, count=count
+            open_database(server),
+            fake,
+            tiktok,
+            stop=lambda: server.stop(how),
+            start=server.start,
+            count=count,
         )
 
     assert_clear(errors)
@@ -82,7 +82,7 @@ def test_refresh__sqlite_not_to_be_had(fake, tiktok, count, tmp_path):
     """So does a SQLite file that somebody else keeps to themselves for a while."""
     database = SQLite(tmp_path / "tokens.db", timeout=0.1)
     errors = scenarios.assert_restart_loses_nothing(
-        opens(database), fake, tiktok, stop=database.stop, start=database.start, count=count
+        open_database(database), fake, tiktok, stop=database.stop, start=database.start, count=count
     )
 
     assert_clear(errors)
@@ -100,7 +100,7 @@ def assert_clear(errors):
 @pytest.mark.parametrize("scenario", ["assert_overtaken", "assert_answered_late", "assert_left_alone"])
 def test_refresh__connection_of_the_holder_cut(database, fake, tiktok, scenario):
     """When the lock is lost during a refresh, no second refresh token is spent and no newer token lost."""
-    getattr(scenarios, scenario)(opens(database), fake, tiktok, database.cut)
+    getattr(scenarios, scenario)(open_database(database), fake, tiktok, database.cut)
 
 
 @pytest.mark.long

@@ -37,7 +37,7 @@ class EncryptedStore(TokenStore):
 
     The inner store sees the account's key, when its tokens expire, and a ciphertext of everything. The
     ciphertext is bound to its account: copied to another one, it is refused. In the refresh token's
-    place stands a random text, new with every save. The inner store's own compare-and-swap works
+    place stands a random text, new with every refresh token. The inner store's own compare-and-swap works
     on that; no digest of the refresh token is kept, and no key has to outlive a rotation.
 
     Rotating keys: give the new key first and the old ones after it, on every machine; call `rotate`
@@ -104,6 +104,9 @@ class EncryptedStore(TokenStore):
         for _ in range(SWAP_TRIES):
             stored = self._store.load(key)
             check_replacing(key, None if stored is None else self._opened(key, stored), replacing)
+            if stored is not None and SEALED in stored and token.refresh_token == replacing:
+                # A note about a token, to the inner store as well.
+                new["refresh_token"] = stored["refresh_token"]
             try:
                 self._store.save(key, new, replacing=_stand_in(stored))
             except StoreConflict as conflict:

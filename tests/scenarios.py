@@ -77,10 +77,11 @@ def connect(fake, store, *, left):
 # --- in other processes -----------------------------------------------------------------------------
 
 
-def call_at_once(url, opens, open_id):
-    """Call the API from eight threads when the test says so."""
+def call_at_once(url, opens, open_ids):
+    """Call the API from eight threads when the test says so, for each account, or for the one at once."""
     with opened(opens) as store, ThreadPoolExecutor(THREADS_EACH) as pool:
-        sessions = [session_on(url, store, open_id) for _ in range(THREADS_EACH)]
+        calls = itertools.islice(itertools.cycle(open_ids), max(THREADS_EACH, len(open_ids)))
+        sessions = [session_on(url, store, open_id) for open_id in calls]
         say(ready=True)
         hear()
         answers = list(pool.map(lambda session: call(session, url), sessions))
@@ -116,11 +117,12 @@ class Other(ChildProcess):
 # --- scenarios --------------------------------------------------------------------------------------
 
 
-def assert_one_refresh(opens, fake, url):
-    """8 processes of 8 threads and an expired token: one token request, 64 answers."""
+def assert_one_refresh(opens, fake, url, *, accounts=1):
+    """8 processes of 8 threads and expired tokens: one token request for each, and every call is answered."""
     with contextlib.ExitStack() as stack:
-        key = connect(fake, stack.enter_context(opened(opens)), left=-1)
-        options = {"url": url, "opens": opens, "open_id": key.open_id}
+        store = stack.enter_context(opened(opens))
+        open_ids = [connect(fake, store, left=-1).open_id for _ in range(accounts)]
+        options = {"url": url, "opens": opens, "open_ids": open_ids}
         others = [stack.enter_context(Other(call_at_once, **options)) for _ in range(PROCESSES)]
         for other in others:
             other.when_ready()
@@ -128,8 +130,8 @@ def assert_one_refresh(opens, fake, url):
             other.go()
         answers = [answer for other in others for answer in other.hear(timeout=PATIENCE_S)["answers"]]
 
-    assert [200] * PROCESSES * THREADS_EACH == answers
-    assert len(fake.requests_to("refresh")) == 1
+    assert [200] * PROCESSES * max(THREADS_EACH, accounts) == answers
+    assert accounts == len(fake.requests_to("refresh"))
     assert fake.reuse_attempts == 0
 
 
@@ -275,6 +277,22 @@ def assert_left_alone(opens, fake, url, cut):
     assert holders == mine == stored.refresh_token
     assert len(fake.requests_to("refresh")) == 1
     assert fake.reuse_attempts == 0
+
+
+def assert_undisturbed(opens, fake, url, disturb):
+    """Whatever happens to connections meanwhile, everybody else waits for the holder and uses what it got."""
+    held = holder_without_a_lock(opens, fake, url, disturb, moment="after", left=-1)
+    with held as (store, key, session, go_on), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, session, url)
+        with store.try_lock(key) as lock_is_free:
+            pass
+        holders = go_on()
+        stored = store.load(key)
+
+        assert answer.result(PATIENCE_S) == 200
+    assert not lock_is_free
+    assert holders == stored.refresh_token
+    assert len(fake.requests_to("refresh")) == 1
 
 
 def assert_spent_once(fake):

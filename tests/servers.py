@@ -105,6 +105,11 @@ class Server:
             self._process.wait(PATIENCE_S)
             self._process = None
 
+    def restart(self):
+        """Stop it, and start it again."""
+        self.stop()
+        self.start()
+
     def answers(self):
         """Tell whether it lets somebody in."""
         import sqlalchemy

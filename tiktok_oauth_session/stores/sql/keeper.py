@@ -58,6 +58,11 @@ class Lease:
         return time.monotonic() - self.began_at
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is time to renew it."""
+        return self.age > RENEW_S
+
+    @property
     def is_over(self) -> bool:
         """Whether somebody else may have it by now."""
         return not self.is_had or self.age >= self.seconds

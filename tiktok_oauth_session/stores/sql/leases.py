@@ -19,15 +19,15 @@ from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores.sql.database import Database
 from tiktok_oauth_session.stores.sql.errors import RowRefused
-from tiktok_oauth_session.stores.sql.keeper import LOST, RENEW_S, Keeper, Lease
+from tiktok_oauth_session.stores.sql.keeper import LOST, Keeper, Lease
 from tiktok_oauth_session.stores.sql.statements import CLOCKS, lease_statements
 
 log = logging.getLogger(__name__)
 
 #: Seconds from one look at a lease that another process holds to the next: at first, and at most.
 POLL_S = (0.02, 0.25)
-#: Seconds for which what was loaded along with a lease is good for the load that follows.
-LOADED_S = 1.0
+#: Seconds for which what was loaded along with a lease is good for a load that follows at once.
+LOADED_S = 0.1
 
 # Not the module's: a child that is forked in C would go on with the numbers of its parent.
 _random = random.SystemRandom()
@@ -98,7 +98,7 @@ class Leases:
         Raises:
             StoreError: The database failed.
         """
-        return lease.is_had and (lease.age <= RENEW_S or self._renew([lease]))
+        return lease.is_had and (not lease.is_due or self._renew([lease]))
 
     # --- taking ------------------------------------------------------------------------------------
 
@@ -123,10 +123,7 @@ class Leases:
             if looks and found is Found.FREE:
                 found = run(functools.partial(self._take, lease))
             if found is Found.ABSENT:
-                # Somebody else may be faster.
-                found = Found.HELD
-                with contextlib.suppress(RowRefused):
-                    found = run(functools.partial(self._add, lease))
+                found = self._added(lease, run)
         except StoreError:
             # What it may have done, where the answer was lost, ends by itself.
             lease.is_unsettled = False
@@ -134,6 +131,13 @@ class Leases:
         lease.is_had, lease.is_unsettled = found is Found.FREE, False
         # What a blocked statement returns may be over.
         return not lease.is_over
+
+    def _added(self, lease: Lease, run: Callable[..., Found]) -> Found:
+        try:
+            return run(functools.partial(self._add, lease))
+        except RowRefused:
+            # Somebody else was faster, or an earlier try of ours whose answer was lost.
+            return run(functools.partial(self._take, lease))
 
     def _take(self, lease: Lease, connection: Connection) -> Found:
         statements, parameters = self.statements, _parameters(lease)

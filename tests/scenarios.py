@@ -286,6 +286,22 @@ def assert_left_alone(opens, fake, url, cut):
     assert fake.reuse_attempts == 0
 
 
+def assert_undisturbed(opens, fake, url, disturb):
+    """Whatever happens to connections meanwhile, everybody else waits for the holder and uses what it got."""
+    held = holder_without_a_lock(opens, fake, url, disturb, moment="after", left=-1)
+    with held as (store, key, session, go_on), ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(call, session, url)
+        with store.try_lock(key) as lock_is_free:
+            pass
+        holders = go_on()
+        stored = store.load(key)
+
+        assert answer.result(PATIENCE_S) == 200
+    assert not lock_is_free
+    assert holders == stored.refresh_token
+    assert len(fake.requests_to("refresh")) == 1
+
+
 def assert_spent_once(fake):
     """One refresh token was spent, though two asked with it."""
     requests = fake.requests_to("refresh")

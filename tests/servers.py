@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
+import itertools
 import os
 import shutil
 import signal
@@ -13,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -59,6 +62,9 @@ class Server:
             listener.bind(("127.0.0.1", 0))
             self.port = listener.getsockname()[1]
         self._process = None
+        self._has_tables = False
+        #: How often everybody's connection was cut.
+        self.cuts = 0
         self._paths = {name: self.find(name) for name in self.binaries}
 
     @classmethod
@@ -106,9 +112,15 @@ class Server:
     def stop(self, how=None):
         """Stop it, or kill it by a signal of your choice."""
         if self._process is not None:
+            self.cuts += 1
             self._process.send_signal(how or self.polite)
             self._process.wait(PATIENCE_S)
             self._process = None
+
+    def restart(self):
+        """Stop it, and start it again."""
+        self.stop()
+        self.start()
 
     def answers(self):
         """Tell whether it lets somebody in."""
@@ -140,10 +152,26 @@ class Server:
         """Drop every table."""
         import sqlalchemy
 
-        engine = self.engine(poolclass=sqlalchemy.NullPool)
         tables = sqlalchemy.MetaData()
-        tables.reflect(engine)
-        tables.drop_all(engine)
+        tables.reflect(self._own_engine)
+        tables.drop_all(self._own_engine)
+        self._has_tables = False
+
+    def empty(self):
+        """Have the tables of `SQLStore`, with nothing in them."""
+        from tiktok_oauth_session.stores.sql import metadata
+
+        if not self._has_tables:
+            self.clear()
+            metadata.create_all(self._own_engine)
+            self._has_tables = True
+        with self._own_engine.begin() as connection:
+            for table in metadata.tables.values():
+                connection.execute(table.delete())
+
+    @functools.cached_property
+    def _own_engine(self):
+        return self.engine(pool_pre_ping=True)
 
     def __enter__(self):
         try:
@@ -155,8 +183,14 @@ class Server:
         return self
 
     def __exit__(self, *exception):
+        if "_own_engine" in vars(self):
+            self._own_engine.dispose()
         self.stop(signal.SIGKILL)
         shutil.rmtree(self.directory)
+
+    def lose_locks(self):
+        """Let the leases that are held be over, and be somebody else's who has gone."""
+        self.ask("UPDATE tiktok_tokens_locks SET expires = 0, holder = 'somebody else'")
 
 
 class PostgreSQL(Server):
@@ -193,42 +227,9 @@ class PostgreSQL(Server):
 
     def cut(self):
         """Cut everybody's connection but this one."""
+        self.cuts += 1
         others = "FROM pg_stat_activity WHERE usename = 'tiktok' AND pid != pg_backend_pid()"
         self.ask(f"SELECT pg_terminate_backend(pid) {others}")
-
-
-class PgBouncer(Server):
-    """PgBouncer in front of a PostgreSQL: a connection belongs to somebody for one transaction only."""
-
-    package, user = "pgbouncer", "postgres"
-    binaries = ("pgbouncer",)
-    polite = signal.SIGINT
-
-    def __init__(self, behind):
-        super().__init__()
-        self._behind = behind
-
-    @property
-    def url(self):
-        return f"postgresql+psycopg://tiktok:{PASSWORD}@127.0.0.1:{self.port}/postgres"
-
-    def install(self):
-        behind = f"host=127.0.0.1 port={self._behind.port} user=tiktok password={PASSWORD}"
-        settings = {
-            "listen_addr": "127.0.0.1",
-            "listen_port": self.port,
-            "unix_socket_dir": self.directory,
-            "auth_type": "any",
-            "pool_mode": "transaction",
-            "max_client_conn": 500,
-        }
-        written = "".join(f"{name} = {value}\n" for name, value in settings.items())
-        (self.directory / "pgbouncer.ini").write_text(
-            f"[databases]\npostgres = {behind}\n[pgbouncer]\n{written}"
-        )
-
-    def command(self):
-        return ["pgbouncer", self.directory / "pgbouncer.ini"]
 
 
 class MariaDB(Server):
@@ -265,11 +266,50 @@ class MariaDB(Server):
         """Cut everybody's connection but this one."""
         import sqlalchemy
 
+        self.cuts += 1
         others = "FROM information_schema.processlist WHERE user = 'tiktok' AND id != CONNECTION_ID()"
         for (connection,) in self.ask(f"SELECT id {others}"):
             # One may have ended by itself meanwhile.
             with contextlib.suppress(sqlalchemy.exc.OperationalError):
                 self.ask(f"KILL {connection}")
+
+
+class PgBouncer(Server):
+    """PgBouncer, which lends connections to a PostgreSQL for one transaction."""
+
+    package, user = "pgbouncer", "postgres"
+    binaries = ("pgbouncer",)
+    polite = signal.SIGINT
+    #: For engines: it knows nothing of what psycopg prepares. (From 1.21 on it would.)
+    options: ClassVar = {"connect_args": {"prepare_threshold": None}}
+    url = PostgreSQL.url
+
+    def __init__(self, postgresql):
+        super().__init__()
+        self._postgresql = postgresql
+
+    def install(self):
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self.port,
+            "unix_socket_dir": "",
+            "auth_type": "scram-sha-256",
+            "auth_file": self.directory / "users",
+            "pool_mode": "transaction",
+            "default_pool_size": 4,
+            "max_client_conn": 500,
+        }
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        database = f"postgres = host=127.0.0.1 port={self._postgresql.port}"
+        (self.directory / "ini").write_text("\n".join(["[databases]", database, "[pgbouncer]", *lines, ""]))
+        (self.directory / "users").write_text(f'"tiktok" "{PASSWORD}"\n')
+
+    def command(self):
+        return ["pgbouncer", self.directory / "ini"]
+
+    def engine(self, **options):
+        """Return a new engine for it."""
+        return super().engine(**self.options, **options)
 
 
 class SQLite:
@@ -294,7 +334,7 @@ class SQLite:
         self._outage.execute("ROLLBACK")
         self._outage.close()
 
-    def cut(self):
+    def lose_locks(self):
         """Take their locks from those who hold them, as whoever deletes lock files does."""
         for file in Path(f"{self.path}.locks").iterdir():
             file.unlink()
@@ -305,14 +345,6 @@ def own_server(kind):
     """Lend a server that no other test uses."""
     kind.require()
     with kind() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def pgbouncer(postgresql):
-    """A PgBouncer in front of the PostgreSQL of all tests."""
-    PgBouncer.require()
-    with PgBouncer(postgresql) as server:
         yield server
 
 
@@ -332,22 +364,53 @@ def mariadb():
         yield server
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(postgresql):
+    """A PgBouncer before the PostgreSQL."""
+    PgBouncer.require()
+    with PgBouncer(postgresql) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def sqlite_file(tmp_path_factory):
+    """A SQLite file that has the tables of `SQLStore`, to be copied."""
+    from tiktok_oauth_session.stores.sql import metadata
+
+    database = SQLite(tmp_path_factory.mktemp("sqlite") / "tokens.db")
+    engine = database.engine()
+    metadata.create_all(engine)
+    engine.dispose()
+    return database.path
+
+
 @pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
 def database(request, tmp_path):
-    """An empty database of each kind that SQLStore knows."""
+    """A database of each kind that SQLStore knows, with its tables and nothing in them."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_file"), tmp_path / "tokens.db")
         return SQLite(tmp_path / "tokens.db")
     server = request.getfixturevalue(request.param)
-    server.clear()
+    server.empty()
     return server
 
 
 @pytest.fixture(params=["postgresql", "mariadb"])
 def database_server(request):
-    """An empty database of each kind that has a server."""
+    """The same of each kind that has a server."""
     server = request.getfixturevalue(request.param)
-    server.clear()
+    server.empty()
     return server
+
+
+@pytest.fixture
+def bare_database(database):
+    """A database of each kind without any table."""
+    if isinstance(database, SQLite):
+        database.path.unlink()
+    else:
+        database.clear()
+    return database
 
 
 @pytest.fixture
@@ -362,3 +425,32 @@ def engines():
     yield make
     for engine in made:
         engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def kept():
+    """Engines that are connected already, by server and number."""
+    engines = {}
+    yield engines
+    for engine, _ in engines.values():
+        engine.dispose()
+
+
+@pytest.fixture
+def connected(kept, engines):
+    """Lends engines without options, which are the same ones in every test unless its server cut them off."""
+    lent = itertools.count()
+
+    def lend(database):
+        if isinstance(database, SQLite):
+            return engines(database)
+        name = database, next(lent)
+        engine, cuts = kept.get(name, (None, None))
+        if cuts != database.cuts:
+            if engine:
+                engine.dispose()
+            engine = database.engine()
+            kept[name] = engine, database.cuts
+        return engine
+
+    return lend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -10,8 +11,9 @@ import warnings
 
 import sqlalchemy
 from child_processes import hear, say
+from sqlalchemy import event
 
-from tiktok_oauth_session.stores.sql import SQLStore
+from tiktok_oauth_session.stores.sql import SQLStore, keeper
 from tiktok_oauth_session.testing.conformance import KEY, token
 
 
@@ -25,38 +27,51 @@ def opened(url, **options):
         engine.dispose()
 
 
-def hold(url):
-    """Hold the account's lock until the end."""
+def hold(url, lease_s=None):
+    """Hold the account's lock until the end; a lease for so many seconds, if it is one."""
+    if lease_s:
+        keeper.LEASE_S, keeper.RENEW_S = float(lease_s), float(lease_s) / 4
     with opened(url) as store, store.lock(KEY):
         say(ready=True)
         signal.pause()
 
 
-def hold_and_fork(url):
+def fork(how):
+    """Fork, as Python does or as a server that is written in C does."""
+    if how == "in C":
+        return ctypes.PyDLL(None).fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def hold_and_fork(url, how):
     """Hold the account's lock, and let a forked child try to take it, use the store, and leave the block."""
     engine = sqlalchemy.create_engine(url)
+    wires = []
+    event.listen(engine, "checkout", lambda wire, *_: wires.append(wire))
     store = SQLStore(engine)
     store.save(KEY, token(1))
     with engine.connect(), engine.connect():
-        # Two connections for the pool; the lock will be on one of them.
+        # Two connections for the pool.
         pass
-    child = 0
+    pool, child = engine.pool, 0
     with store.lock(KEY):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+        child = fork(how)
         if child:
             os.waitpid(child, 0)
             store.save(KEY, token(2), replacing=token(1).refresh_token)
             say(loaded=generation(store))
             hear()
         else:
-            idle, errors = engine.pool.checkedin(), []
+            inherited, errors = wires[:], []
+            wires.clear()
             sys.unraisablehook = lambda error: errors.append(str(error.exc_value))
             with store.try_lock(KEY) as held:
                 loaded = generation(store)
     if not child:
-        say(idle=idle, held=held, loaded=loaded, errors=errors)
+        shared = [repr(wire) for wire in wires if wire in inherited]
+        say(held=held, loaded=loaded, errors=errors, own_pool=engine.pool is not pool, shared=shared)
         os._exit(0)
     with opened(url) as other, other.try_lock(KEY) as free:
         say(free=free)

@@ -6,6 +6,7 @@ import itertools
 import signal
 import statistics
 import sys
+import threading
 import time
 
 import pytest
@@ -39,17 +40,6 @@ def tiktok(fake):
 def test_refresh__eight_processes(database, fake, tiktok):
     """8 processes of 8 threads on one database and an expired token: 1 request, 64 answers, no reuse."""
     scenarios.assert_one_refresh(open_database(database), fake, tiktok)
-
-
-@pytest.mark.parametrize("accounts", [1, 64])
-def test_refresh__through_a_pooler(postgresql, pgbouncer, fake, tiktok, accounts):
-    """So it is through PgBouncer, which lends a connection for one transaction, however many accounts."""
-    postgresql.clear()
-    open_database(postgresql)
-    # What psycopg prepares on one connection is unknown on the next.
-    options = {"prepare_threshold": None}
-    lent = f"import_module('sql_users').opened({pgbouncer.url!r}, connect_args={options!r})"
-    scenarios.assert_one_refresh(lent, fake, tiktok, accounts=accounts)
 
 
 @pytest.mark.parametrize(
@@ -98,9 +88,46 @@ def assert_clear(errors):
 
 
 @pytest.mark.parametrize("scenario", ["assert_overtaken", "assert_answered_late", "assert_left_alone"])
-def test_refresh__connection_of_the_holder_cut(database, fake, tiktok, scenario):
+def test_refresh__lock_of_the_holder_lost(database, fake, tiktok, scenario):
     """When the lock is lost during a refresh, no second refresh token is spent and no newer token lost."""
-    getattr(scenarios, scenario)(open_database(database), fake, tiktok, database.cut)
+    getattr(scenarios, scenario)(open_database(database), fake, tiktok, database.lose_locks)
+
+
+@pytest.mark.parametrize("disturb", ["cut", "restart"])
+def test_refresh__connections_lost(database_server, fake, tiktok, disturb):
+    """A lock survives every connection that its holder has, and the server."""
+    scenarios.assert_undisturbed(
+        open_database(database_server), fake, tiktok, getattr(database_server, disturb)
+    )
+
+
+#: How a server is told to cut connections on which nothing happens for 1 s, and to leave them again.
+IMPATIENT = {
+    "mysql": ("SET GLOBAL wait_timeout = 1", "SET GLOBAL wait_timeout = 28800"),
+    "postgresql": (
+        "ALTER ROLE tiktok SET idle_session_timeout = '1s'",
+        "ALTER ROLE tiktok RESET idle_session_timeout",
+    ),
+}
+
+
+def test_refresh__idle_connections_cut(database_server, fake, tiktok):
+    """A server that cuts idle connections after 1 s does not mind a TikTok that takes 3."""
+    opens_it = open_database(database_server)
+    dialect = database_server.url.partition("+")[0]
+    database_server.ask(IMPATIENT[dialect][0])
+    try:
+        scenarios.assert_undisturbed(opens_it, fake, tiktok, lambda: threading.Event().wait(3.0))
+    finally:
+        database_server.ask(IMPATIENT[dialect][1])
+
+
+@pytest.mark.parametrize("accounts", [1, pytest.param(64, marks=pytest.mark.long)])
+def test_refresh__behind_pgbouncer(pgbouncer, postgresql, fake, tiktok, accounts):
+    """So it does behind a proxy that lends connections for one transaction: 1 request for each account."""
+    postgresql.empty()
+    opens_it = f"import_module('sql_users').opened({pgbouncer.url!r}, **{pgbouncer.options!r})"
+    scenarios.assert_one_refresh(opens_it, fake, tiktok, accounts=accounts)
 
 
 @pytest.mark.long

@@ -94,6 +94,22 @@ def test_save__same_token_twice(store, memory):
     assert seen[0]["encrypted"] != seen[1]["encrypted"]
 
 
+@pytest.mark.parametrize("before", ["sealed", "plain"])
+def test_save__note_about_a_token(memory, before):
+    """A note about a token is one to the inner store as well; nothing plain is kept by it."""
+    store = EncryptedStore(memory, NEW_KEY, accept_plain=True)
+    (store if before == "sealed" else memory).save(KEY, token())
+    kept = memory.load(KEY)
+    store.save(KEY, TikTokToken(token(), note="text"), replacing=token().refresh_token)
+    noted = memory.load(KEY)
+    store.save(KEY, token(2), replacing=token().refresh_token)
+
+    assert (kept.refresh_token == noted.refresh_token) == (before == "sealed")
+    assert token().refresh_token != noted.refresh_token
+    assert noted.refresh_token != memory.load(KEY).refresh_token
+    assert token(2) == store.load(KEY)
+
+
 def test_save__no_refresh_token(store, memory):
     """A token that cannot be refreshed does not look as if it could."""
     store.save(KEY, TikTokToken(access_token="act.only"))

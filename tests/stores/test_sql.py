@@ -29,7 +29,6 @@ from sqlalchemy.pool import NullPool, StaticPool
 from tiktok_oauth_session import AccountKey, MemoryStore, StoreError, TikTokToken
 from tiktok_oauth_session.stores import StoreConflict, sql
 from tiktok_oauth_session.stores.sql import SQLStore
-from tiktok_oauth_session.stores.sql.locks import LOCKS
 from tiktok_oauth_session.stores.sql.table import OVERDUE
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 
@@ -45,12 +44,10 @@ class TestSQLStore(TokenStoreConformance):
     """SQLStore keeps the promises of a store to those who have an engine each."""
 
     @pytest.fixture
-    def store(self, database, engines):
+    def store(self, database, connected):
         """Return an empty store."""
-        self.make = lambda: SQLStore(engines(database))
-        store = self.make()
-        store.create_tables()
-        return store
+        self.make = lambda: SQLStore(connected(database))
+        return self.make()
 
     def another(self, store):
         """Return another handle, as another machine would have it."""
@@ -70,16 +67,16 @@ class TestSQLStoreOnOneEngine(TokenStoreConformance):
     """It keeps them to those who share an engine, in memory as well."""
 
     @pytest.fixture(params=["postgresql", "memory"])
-    def store(self, request, engines):
+    def store(self, request, engines, connected):
         """Return an empty store."""
-        database, options = InMemory, IN_MEMORY
-        if request.param != "memory":
-            database, options = request.getfixturevalue(request.param), {}
-            database.clear()
-        self.engine = engines(database, **options)
-        store = SQLStore(self.engine)
-        store.create_tables()
-        return store
+        if request.param == "memory":
+            self.engine = engines(InMemory, **IN_MEMORY)
+            SQLStore(self.engine).create_tables()
+        else:
+            server = request.getfixturevalue(request.param)
+            server.empty()
+            self.engine = connected(server)
+        return SQLStore(self.engine)
 
     def another(self, store):
         """Return another handle, as another part of the program would have it."""
@@ -87,15 +84,27 @@ class TestSQLStoreOnOneEngine(TokenStoreConformance):
 
 
 @pytest.fixture
-def engine(database, engines):
-    """An engine for an empty database of each kind."""
-    return engines(database)
+def engine(database, connected):
+    """An engine for a database of each kind, with empty tables."""
+    return connected(database)
 
 
 @pytest.fixture
 def store(engine):
     """An empty store in a database of each kind."""
-    store = SQLStore(engine)
+    return SQLStore(engine)
+
+
+@pytest.fixture
+def bare_engine(bare_database, engines):
+    """An engine for a database of each kind, without tables."""
+    return engines(bare_database)
+
+
+@pytest.fixture
+def own_store(bare_engine):
+    """An empty store on it, for what leaves the tables other than they were."""
+    store = SQLStore(bare_engine)
     store.create_tables()
     return store
 
@@ -233,7 +242,7 @@ def test_load__token_is_no_text(store, engine, name, value):
 
 @pytest.mark.parametrize(
     ("change", "complaint"),
-    [({"version": 2}, "later version .* Update"), ({"open_id": "other"}, "token of another account")],
+    [({"version": 2}, "later version .* update"), ({"open_id": "other"}, "token of another account")],
     ids=["later version", "copied"],
 )
 def test_load__not_ours(store, engine, change, complaint):
@@ -252,9 +261,9 @@ def test_load__not_ours(store, engine, change, complaint):
 
 
 @pytest.mark.parametrize("use", ["load", "save", "delete", "keys", "expiring"])
-def test_table__missing(engine, use):
+def test_table__missing(bare_engine, use):
     """Without a table, every error says how to make it."""
-    store = SQLStore(engine)
+    store = SQLStore(bare_engine)
     uses = {
         "load": lambda: store.load(KEY),
         "save": lambda: store.save(KEY, token()),
@@ -265,6 +274,22 @@ def test_table__missing(engine, use):
 
     with pytest.raises(StoreError, match=r"no table tiktok_tokens: call SQLStore.create_tables\(\)"):
         uses[use]()
+
+
+@pytest.mark.parametrize("use", ["lock", "save", "delete"])
+def test_table__of_leases_missing(database_server, connected, use):
+    """Nor without that of the leases."""
+    database_server.ask("DROP TABLE tiktok_tokens_locks")
+    store = SQLStore(connected(database_server))
+    uses = {
+        "lock": lambda: is_free(store, KEY),
+        "save": lambda: store.save(KEY, token()),
+        "delete": lambda: store.delete(KEY),
+    }
+    with pytest.raises(StoreError, match=r"no table tiktok_tokens_locks: call SQLStore.create_tables\(\)"):
+        uses[use]()
+    store.create_tables()
+    uses[use]()
 
 
 @pytest.mark.parametrize(
@@ -279,20 +304,20 @@ def test_table__missing(engine, use):
     ids=["older", "later"],
 )
 @pytest.mark.parametrize("use", ["save", "create_tables"])
-def test_table__of_another_version(engine, columns, complaint, use):
+def test_table__of_another_version(bare_engine, columns, complaint, use):
     """A table of another version is an error that says what to do, and is left as it is."""
-    store = SQLStore(engine)
+    store = SQLStore(bare_engine)
     if columns:
-        execute(engine, f"CREATE TABLE tiktok_tokens ({columns})")
+        execute(bare_engine, f"CREATE TABLE tiktok_tokens ({columns})")
     else:
         later = sql.token_table(sqlalchemy.MetaData())
         later.append_column(sqlalchemy.Column("tenant", sqlalchemy.Integer, nullable=False))
-        later.create(engine)
+        later.create(bare_engine)
 
     with pytest.raises(StoreError, match=complaint) as caught:
         store.save(KEY, token()) if use == "save" else store.create_tables()
     assert [] == secrets_in(everything(caught.value))
-    assert [] == execute(engine, "SELECT * FROM tiktok_tokens")
+    assert [] == execute(bare_engine, "SELECT * FROM tiktok_tokens")
 
 
 def test_create_tables__again(store):
@@ -303,20 +328,21 @@ def test_create_tables__again(store):
     assert token() == store.load(KEY)
 
 
-def test_create_tables__adds_what_was_cut_short(engine):
+def test_create_tables__adds_what_was_cut_short(bare_engine):
     """A table whose indexes were never made gets them."""
     table = sql.token_table(sqlalchemy.MetaData())
     expected = {index.name for index in table.indexes}
     table.indexes.clear()
-    table.create(engine)
-    SQLStore(engine).create_tables()
+    table.create(bare_engine)
+    SQLStore(bare_engine).create_tables()
 
-    assert expected == {index["name"] for index in sqlalchemy.inspect(engine).get_indexes("tiktok_tokens")}
+    made = sqlalchemy.inspect(bare_engine).get_indexes("tiktok_tokens")
+    assert expected == {index["name"] for index in made}
 
 
-def test_create_tables__at_the_same_time(database, engines):
+def test_create_tables__at_the_same_time(bare_database, engines):
     """Many that make the tables at the same moment all find them made."""
-    stores = [SQLStore(engines(database)) for _ in range(8)]
+    stores = [SQLStore(engines(bare_database)) for _ in range(8)]
     barrier = threading.Barrier(len(stores))
 
     def create(store):
@@ -330,21 +356,23 @@ def test_create_tables__at_the_same_time(database, engines):
     assert token() == stores[0].load(KEY)
 
 
-def test_metadata__for_migrations(engine):
+def test_metadata__for_migrations(bare_engine):
     """The metadata that a migration imports describes the table that the store uses."""
-    sql.metadata.create_all(engine)
-    store = SQLStore(engine)
+    sql.metadata.create_all(bare_engine)
+    store = SQLStore(bare_engine)
     store.save(KEY, token())
     mine = sqlalchemy.MetaData()
 
-    assert token() == store.load(KEY)
+    with store.lock(KEY):
+        assert token() == store.load(KEY)
     assert store.table is store.metadata.tables["tiktok_tokens"]
     assert sql.token_table(mine, "other") is mine.tables["other"]
+    assert {"other", "other_locks"} == set(mine.tables)
 
 
-def test_table_name__two_stores(engine):
+def test_table_name__two_stores(bare_engine):
     """Two tables hold two sets of tokens, and have two sets of locks."""
-    here, there = SQLStore(engine), SQLStore(engine, table_name='odd "name"; --')
+    here, there = SQLStore(bare_engine), SQLStore(bare_engine, table_name='odd "name"; --')
     for store in (here, there):
         store.create_tables()
     here.save(KEY, token())
@@ -365,25 +393,27 @@ def test_table_name__two_stores(engine):
         ("refresh_expiring", "ix_tiktok_tokens_refresh_expires_at"),
     ],
 )
-def test_expiring__by_index(store, engine, listing, index):
+def test_expiring__by_index(own_store, bare_engine, listing, index):
     """What expires next is looked up in an index, page after page."""
-    fill(engine, 20_000)
-    execute(engine, "ANALYZE TABLE tiktok_tokens" if engine.dialect.name == "mysql" else "ANALYZE")
+    fill(bare_engine, 20_000)
+    execute(bare_engine, "ANALYZE TABLE tiktok_tokens" if bare_engine.dialect.name == "mysql" else "ANALYZE")
     listed = statements_of(
-        engine, lambda: list(itertools.islice(getattr(store, listing)(30_000), sql.PAGE_LENGTH + 1))
+        bare_engine, lambda: list(itertools.islice(getattr(own_store, listing)(30_000), sql.PAGE_LENGTH + 1))
     )
-    plans = [plan_of(engine, *each) for each in listed if "ORDER BY" in each[0]]
+    plans = [plan_of(bare_engine, *each) for each in listed if "ORDER BY" in each[0]]
 
     assert len(plans) == 2
     for plan in plans:
         assert_plan_uses(index, plan)
 
 
-def test_expiring__reads_no_more_than_is_asked_for(store, engine):
+def test_expiring__reads_no_more_than_is_asked_for(own_store, bare_engine):
     """Whoever takes the first few of many makes the database read one page."""
-    fill(engine, 5_000)
+    fill(bare_engine, 5_000)
     taken = []
-    sent = statements_of(engine, lambda: taken.extend(itertools.islice(store.expiring(math.inf), 10)))
+    sent = statements_of(
+        bare_engine, lambda: taken.extend(itertools.islice(own_store.expiring(math.inf), 10))
+    )
 
     assert [AccountKey("key", f"user-{n}") for n in range(1, 11)] == taken
     assert len([statement for statement, _ in sent if "tiktok_tokens" in statement]) == 1
@@ -432,7 +462,6 @@ def test_expiring__in_pages(store, monkeypatch):
 def test_expiring__keeps_no_connection(database, engines):
     """Between two pages a listing keeps no connection from those who work on what it lists."""
     store = SQLStore(engines(database, **POOL_OF_ONE))
-    store.create_tables()
     store.save(KEY, token(expires_at=1000))
     store.save(NEIGHBOUR, token(expires_at=2000))
     done = []
@@ -467,7 +496,6 @@ def count_up(store, keys):
 def test_lock__pool_of_one(database, engines, accounts):
     """A pool of one connection is enough for 64 threads, on one account and on many."""
     store = SQLStore(engines(database, **POOL_OF_ONE, pool_timeout=PATIENCE_S))
-    store.create_tables()
 
     assert THREADS == count_up(store, [AccountKey("key", f"user-{n}") for n in range(accounts)])
 
@@ -481,35 +509,43 @@ def test_lock__one_connection_for_all_threads(engines):
 
 
 def test_lock__waits_for_the_pool(database_server, engines):
-    """Whoever waits for a lock waits for the pool as well, for longer than the pool would let them."""
-    store = SQLStore(engines(database_server, **POOL_OF_ONE, pool_timeout=0.05))
-    store.create_tables()
-    with ThreadPoolExecutor(1) as pool:
-        with store.lock(KEY):
-            waiting = pool.submit(store.save, NEIGHBOUR, token())
-            threading.Event().wait(0.3)
-
-            assert not waiting.done()
-        waiting.result(PATIENCE_S)
-
-    assert token() == store.load(NEIGHBOUR)
-
-
-def test_load__pool_exhausted(database, engines):
-    """Without a free connection the error says what the pool lacks."""
-    engine = engines(database, **POOL_OF_ONE, pool_timeout=0.05)
+    """Whoever takes a lock, or has it, waits for the pool, for longer than the pool would let them."""
+    engine = engines(database_server, **POOL_OF_ONE, pool_timeout=0.05)
     store = SQLStore(engine)
-    with (
-        engine.connect(),
-        pytest.raises(StoreError, match="pool had no connection free"),
-    ):
-        store.load(KEY)
+
+    def busy():
+        """Take the only connection for a while, as an application that shares the engine does."""
+        began, connection = time.monotonic(), engine.connect()
+        threading.Timer(0.3, connection.close).start()
+        return began
+
+    began = [busy()]
+    with store.lock(KEY):
+        waited = [time.monotonic() - began[0]]
+        for use in (lambda: store.load(KEY), lambda: store.save(KEY, token())):
+            began.append(busy())
+            use()
+            waited.append(time.monotonic() - began[-1])
+
+    assert all(0.3 <= each < PATIENCE_S for each in waited)
+    assert token() == store.load(KEY)
 
 
-def test_lock__two_accounts_on_one_connection(database, engines):
-    """A thread that holds two locks holds them on one connection, and frees each in its turn."""
+def test_load__pool_exhausted(database_server, engines):
+    """Without a free connection the error says who has them, also where somebody would rather not wait."""
+    engine = engines(database_server, **POOL_OF_ONE, pool_timeout=0.05)
+    store = SQLStore(engine)
+    with engine.connect():
+        for use in (lambda: store.load(KEY), lambda: is_free(store, KEY)):
+            with pytest.raises(
+                StoreError, match=r"pool had no connection free to .* whoever else uses the engine"
+            ):
+                use()
+
+
+def test_lock__two_accounts(database, engines):
+    """A thread that holds two locks needs one connection at a time, and frees each lock in its turn."""
     store = SQLStore(engines(database, **POOL_OF_ONE))
-    store.create_tables()
     other = SQLStore(engines(database))
 
     def free():
@@ -554,7 +590,6 @@ def test_lock__any_engine(database, engines, monkeypatch, options):
     """Locks and saves are the same on an engine that commits by itself, and on one without a pool."""
     monkeypatch.setattr(sql, "LOCK_TIMEOUT_S", 0.2)
     store, other = (SQLStore(engines(database, **options)) for _ in range(2))
-    store.create_tables()
     with store.lock(KEY):
         store.save(KEY, token())
         store.save(KEY, token(2), replacing=token().refresh_token)
@@ -567,60 +602,9 @@ def test_lock__any_engine(database, engines, monkeypatch, options):
     assert is_free(other, KEY)
 
 
-def test_lock__connection_cut(database_server, engines, caplog):
-    """Who loses the lock with its connection can still save, unless somebody else has saved meanwhile."""
-    store, other = (SQLStore(engines(database_server)) for _ in range(2))
-    store.create_tables()
-    store.save(KEY, token())
-    with store.lock(KEY):
-        database_server.cut()
-        store.save(KEY, token(2), replacing=token().refresh_token)
-        seen = store.load(KEY)
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(other.save, KEY, token(3), replacing=token(2).refresh_token).result(PATIENCE_S)
-        with pytest.raises(StoreConflict):
-            store.save(KEY, token(4), replacing=token(2).refresh_token)
-
-    assert token(2) == seen
-    assert token(3) == store.load(KEY)
-    assert "the lock was lost" in caplog.text
-    assert is_free(store, KEY)
-
-
-@pytest.mark.parametrize("accident", ["KeyboardInterrupt while it waits", "database error while it frees"])
-def test_lock__never_goes_back_to_the_pool(database_server, engines, monkeypatch, accident):
-    """Whatever cuts the taking or the freeing of a lock short, no connection in the pool still holds it."""
-    engine = engines(database_server, **POOL_OF_ONE)
-    store, other = SQLStore(engine), SQLStore(engines(database_server))
-    kind = LOCKS[engine.dialect.name]
-    acquire = kind.acquire
-
-    def interrupted(lock, connection, timeout):
-        acquire(lock, connection, timeout)
-        raise KeyboardInterrupt
-
-    def failing(lock, connection):
-        with connection.begin():
-            connection.exec_driver_sql("SELECT no_such_column")
-
-    if "waits" in accident:
-        monkeypatch.setattr(kind, "acquire", interrupted)
-        with pytest.raises(KeyboardInterrupt), store.lock(KEY):
-            pass
-    else:
-        monkeypatch.setattr(kind, "release", failing)
-        with store.lock(KEY):
-            pass
-    monkeypatch.undo()
-
-    assert is_free(other, KEY)
-    assert is_free(store, KEY)
-
-
 def test_pool__connections_cut(database_server, engines):
     """Connections that were cut while they lay in the pool are replaced without anybody noticing."""
     store = SQLStore(engines(database_server))
-    store.create_tables()
     store.save(KEY, token())
     for use in (lambda: store.load(KEY), lambda: store.save(KEY, token(2)), lambda: is_free(store, KEY)):
         database_server.cut()
@@ -629,8 +613,10 @@ def test_pool__connections_cut(database_server, engines):
     assert token(2) == store.load(KEY)
 
 
-def test_lock__holder_killed(store, database):
-    """The lock of a process that is killed is free at once."""
+def test_sqlite__holder_killed(tmp_path, engines):
+    """The lock of a process that is killed is free at once, where it is the operating system's."""
+    database = SQLite(tmp_path / "tokens.db")
+    store = SQLStore(engines(database))
     with ChildProcess(sql_users.__file__, "hold", database.url) as holder:
         holder.hear()
         free_before = is_free(store, KEY)
@@ -641,34 +627,22 @@ def test_lock__holder_killed(store, database):
 
     assert not free_before
     assert waited < 1.0
+    assert store.lock_is_certain
 
 
-def test_fork__child_inherits_neither_lock_nor_connection(store, database):
+@pytest.mark.parametrize("how", ["os.fork", "in C"])
+def test_fork__child_inherits_neither_lock_nor_connection(store, database, how):
     """A child forked under the lock cannot take it, and its end neither frees it nor disturbs its parent."""
-    with ChildProcess(sql_users.__file__, "hold_and_fork", database.url) as process:
+    with ChildProcess(sql_users.__file__, "hold_and_fork", database.url, how) as process:
         child, parent = process.hear(), process.hear()
         free_under_the_lock = is_free(store, KEY)
         process.say(go=True)
         after = process.hear()
 
-    assert {"idle": 0, "held": False, "loaded": 1, "errors": []} == child
+    assert {"held": False, "loaded": 1, "errors": [], "own_pool": True, "shared": []} == child
     assert {"loaded": 2} == parent
     assert not free_under_the_lock
     assert {"free": True} == after
-
-
-def test_mariadb__two_databases(mariadb, engines):
-    """Two apps with a database each on one server do not wait for each other's locks."""
-    mariadb.ask("CREATE DATABASE IF NOT EXISTS other")
-    here, there = (
-        SQLStore(engines(mariadb)),
-        SQLStore(sqlalchemy.create_engine(mariadb.url[: -len("tiktok")] + "other")),
-    )
-    with here.lock(KEY), ThreadPoolExecutor(1) as pool:
-        free = pool.submit(is_free, there, KEY).result(PATIENCE_S)
-    there._database._engine.dispose()
-
-    assert free
 
 
 def test_mariadb__dialect_of_its_own(mariadb):
@@ -727,7 +701,6 @@ def test_save__answer_to_the_commit_lost(database_server, engines, monkeypatch, 
     """A save that was committed, and whose answer was lost with the connection, is no conflict."""
     engine = engines(database_server)
     store = SQLStore(engine)
-    store.create_tables()
     store.save(KEY, token())
     commit, cuts = engine.dialect.do_commit, []
 
@@ -774,11 +747,11 @@ def wrong_password(store, engine):
 
 
 @pytest.mark.parametrize("accident", [refuse, too_few_columns, wrong_password])
-def test_errors__show_no_secret(store, engine, accident, caplog):
+def test_errors__show_no_secret(own_store, bare_engine, accident, caplog):
     """No error, nothing attached to it, and no log record holds a token or a password."""
     caplog.set_level(logging.DEBUG)
     with pytest.raises(StoreError) as caught:
-        accident(store, engine)
+        accident(own_store, bare_engine)
 
     assert [] == secrets_in(everything(caught.value) + caplog.text)
     assert caught.value.__context__ is None
@@ -789,7 +762,6 @@ def test_logs__show_no_secret(database, engines, caplog):
     caplog.set_level(logging.DEBUG)
     engine = engines(database, echo="debug")
     store = SQLStore(engine)
-    store.create_tables()
     store.save(KEY, secret())
     store.save(KEY, secret(2), replacing=token().refresh_token)
     with pytest.raises(StoreConflict):

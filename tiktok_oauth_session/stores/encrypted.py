@@ -34,7 +34,7 @@ class EncryptedStore(TokenStore):
 
     The inner store sees the account's key, when its tokens expire, and a ciphertext of everything. The
     ciphertext is bound to its account: copied to another one, it is refused. In the refresh token's
-    place stands a random text, new with every save. The inner store's own compare-and-swap works
+    place stands a random text, new with every refresh token. The inner store's own compare-and-swap works
     on that; no digest of the refresh token is kept, and no key has to outlive a rotation.
 
     Rotating keys: give the new key first and the old ones after it, on every machine; call `rotate`

@@ -18,28 +18,28 @@ try:
         Connection,
         Double,  # noqa: F401 - SQLAlchemy 1 has none
         Engine,
+        Insert,
         MetaData,
         RowMapping,
         Table,
+        Update,
         and_,
-        insert,
         literal,
         or_,
         select,
         tuple_,
-        type_coerce,
-        update,
     )
 except ImportError as error:
     raise ImportError("SQLStore needs SQLAlchemy 2: pip install tiktok-oauth-session[sql]") from error
 
-from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S, TokenStore, check_replacing, required
 from tiktok_oauth_session.stores.sql.database import databases
 from tiktok_oauth_session.stores.sql.errors import RowRefused
+from tiktok_oauth_session.stores.sql.leases import leases_of
+from tiktok_oauth_session.stores.sql.statements import token_statements
 from tiktok_oauth_session.stores.sql.table import (
     TABLE_NAME,
-    Document,
     account_of,
     create,
     difference,
@@ -47,6 +47,7 @@ from tiktok_oauth_session.stores.sql.table import (
     key_of,
     opened,
     row_of,
+    shared_table,
     storable,
     token_table,
 )
@@ -63,7 +64,7 @@ SAVE_TRIES = 3
 #: How often to try to make the table while others make it.
 CREATE_TRIES = 5
 
-#: The table under its usual name, for Alembic: one of the `target_metadata`.
+#: The tables under their usual names, for Alembic: one of the `target_metadata`.
 metadata = MetaData()
 token_table(metadata)
 
@@ -71,19 +72,22 @@ token_table(metadata)
 class SQLStore(TokenStore):
     """Keeps tokens in a table of PostgreSQL, MariaDB, MySQL or SQLite.
 
-    The engine is the caller's and never closed here. A refresh keeps one connection for as long as it
-    takes: give the store an engine of its own, whose pool has a connection for each refresh that may
-    be under way at the same time. With fewer, refreshes wait for each other.
+    The engine is the caller's and never closed here. It may be the one that the application itself uses:
+    nobody keeps a connection, a transaction or anything of a session between two statements, least of all
+    while TikTok is asked. So a proxy that lends a connection for one transaction will do as well
+    (PgBouncer's ``pool_mode = transaction``; psycopg needs ``prepare_threshold=None`` there, unless PgBouncer
+    is 1.21 or later).
 
-    A save is a transaction of its own. The lock of an account is the server's and dies with the
-    connection that holds it: PostgreSQL's advisory locks, ``GET_LOCK`` of MariaDB and MySQL. When that
-    connection is cut during a refresh, what was refreshed is saved on another one, unless somebody
-    else has saved meanwhile. SQLite could only lock its whole file while TikTok is asked, so there it
-    is a lock of the operating system on a file in the directory ``<database>.locks``; and a SQLite
+    A save is a transaction of its own. The lock of an account is a lease: a row in the table
+    ``<table_name>_locks`` that says who has it and until when, by the database's clock. Its holder renews
+    it every 5 s, and it ends by itself 18 s after the holder was killed. It survives lost connections and
+    a restart of the database. A holder that is held up for longer than that is told so by `StoreConflict`
+    when it notes that a refresh begins, before anything is spent; and if it is held up later, by the
+    compare-and-swap at its save.
+
+    SQLite could only lock its whole file while TikTok is asked, so there it is a lock of the operating
+    system on a file in the directory ``<database>.locks``, free as soon as its holder dies; and a SQLite
     database in memory has none but those between its process's threads.
-
-    Not behind a proxy that lends a connection for a transaction only (PgBouncer's ``pool_mode =
-    transaction``), nor with several servers of a Galera cluster at once: their locks exclude nobody.
 
     No token is in any error or log record, not even with ``echo=True``. Whoever can read the database
     can read the tokens: see `tiktok_oauth_session.stores.encrypted`. A SQLite file is as readable as
@@ -91,7 +95,8 @@ class SQLStore(TokenStore):
 
     Args:
         engine: As `sqlalchemy.create_engine` makes it.
-        table_name: The table. `create_tables` makes it, or a migration (`metadata`).
+        table_name: The table of tokens. `create_tables` makes it and that of the leases, or a migration
+            (`metadata`) does.
 
     Raises:
         TypeError: The engine is none, or an asynchronous one.
@@ -103,34 +108,38 @@ class SQLStore(TokenStore):
             raise TypeError(
                 f"SQLStore needs an engine of sqlalchemy.create_engine, not {type(engine).__name__}."
             )
-        #: The table and what it belongs to.
-        self.metadata = MetaData()
-        self.table: Table = token_table(self.metadata, table_name)
+        #: The table of tokens, and what it belongs to.
+        self.table: Table = shared_table(table_name)
+        self.metadata: MetaData = self.table.metadata
+        self._statements = token_statements(self.table)
         self._database = databases.of(engine)
         self._locks = self._database.key_locks(table_name)
+        self._leases = leases_of(self._database, self.table)
         self._engine = weakref.ref(engine)
+        self.any_thread = self._database.any_thread
+        self.lock_is_certain = self._leases is None
 
     def __repr__(self) -> str:
         """Show where, and no password."""
         return f"{type(self).__name__}({self._database.where!r}, table_name={self.table.name!r})"
 
     def create_tables(self) -> None:
-        """Make the table and its indexes, if they are not there.
+        """Make the tables and their indexes, if they are not there.
 
         Raises:
-            StoreError: They cannot be made, or a table of that name is there and is another one.
+            StoreError: They cannot be made, or a table of such a name is there and is another one.
         """
         describe = functools.partial(difference, self.table)
         for tries_left in reversed(range(CREATE_TRIES)):
             try:
-                self._run("make its table", functools.partial(create, self.table))
+                self._run("make its tables", functools.partial(create, self.table))
             except StoreError:
-                # If there is a table now, somebody else is making it, and its indexes next.
-                if not tries_left or self._run("describe its table", describe):
+                # If they are there now, somebody else is making them, and their indexes next.
+                if not tries_left or self._run("describe its tables", describe):
                     raise
             else:
                 break
-        if trouble := self._run("describe its table", describe):
+        if trouble := self._run("describe its tables", describe):
             raise StoreError(trouble)
 
     # --- the contract ------------------------------------------------------------------------------
@@ -154,24 +163,34 @@ class SQLStore(TokenStore):
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
         """Keep the account's token.
 
+        With `replacing` another refresh token than the token's own, it is one compare-and-swap that needs
+        no lock and waits for none. With its own it is a note about a token, which needs the account's lock,
+        and takes it for that long unless the calling thread holds it. Whoever does, and is held up, learns
+        here that it is somebody else's by now.
+
         Raises:
-            StoreConflict: Another token is stored.
+            StoreConflict: Another token is stored, or the lock is lost.
             StoreError: It could not be written. A damaged row is overwritten.
         """
         key = AccountKey(*key)
         row = row_of(key, token)
+        if replacing is not None and row["refresh_token_digest"] != digest(replacing):
+            self._swap(key, row, replacing)
+            return
         with self.lock(key):
             if replacing is None:
                 self._put(key, row)
             else:
-                self._swap(key, row, replacing)
+                self._mark(key, row, replacing)
 
     def delete(self, key: AccountKey) -> None:
-        """Forget the account."""
+        """Forget the account, and its lease with it."""
         key = AccountKey(*key)
-        statement = self.table.delete().where(self.table.c.account == account_of(key))
+        doing, parameters = f"delete account {key.open_id}", {"of": account_of(key)}
         with self.lock(key):
-            self._run(f"delete account {key.open_id}", lambda connection: connection.execute(statement))
+            self._run(doing, lambda c: c.execute(self._statements.delete, parameters), key=key)
+            if self._leases and (lease := self._leases.of(parameters["of"])):
+                lease.is_obsolete = True
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads, processes and machines."""
@@ -210,26 +229,41 @@ class SQLStore(TokenStore):
             if not held or between_threads.depth > 1:
                 yield held
                 return
-            name = f"{self.table.name}:{account_of(key)}"
-            left = max(deadline - time.monotonic(), 0.0)
-            with self._database.locked(f"lock account {key.open_id}", name, left) as held_by_us:
+            with self._held_by_process(key, max(deadline - time.monotonic(), 0.0)) as held_by_us:
                 yield held_by_us
+
+    def _held_by_process(self, key: AccountKey, timeout: float) -> AbstractContextManager[bool]:
+        account = account_of(key)
+        if self._leases is None:
+            return self._database.file_locked(f"{self.table.name}:{account}", timeout)
+        doing = f"lock account {key.open_id}"
+        return self._leases.held(doing, account, timeout, explain=self._explanation)
 
     # --- rows --------------------------------------------------------------------------------------
 
     def _document(self, key: AccountKey) -> str | None:
-        document = type_coerce(self.table.c.document, Document())
-        statement = select(document).where(self.table.c.account == account_of(key))
-        return self._run(f"load account {key.open_id}", lambda connection: connection.scalar(statement))
+        account = account_of(key)
+        loaded = self._leases.loaded(account) if self._leases else ()
+        if loaded:
+            return loaded[0]
+        doing, parameters = f"load account {key.open_id}", {"of": account}
+        document: str | None = self._run(
+            doing, lambda c: c.scalar(self._statements.load, parameters), key=key
+        )
+        return document
+
+    def _write(self, key: AccountKey, statement: Update | Insert, row: dict[str, Any]) -> int:
+        """Write a row; return how many it was."""
+        doing, parameters = f"save account {key.open_id}", {**row, "of": row["account"]}
+        return self._run(doing, lambda c: c.execute(statement, parameters).rowcount, key=key)
 
     def _put(self, key: AccountKey, row: dict[str, Any]) -> None:
-        doing = f"save account {key.open_id}"
         for _ in range(SAVE_TRIES):
             # Two transactions, whatever the engine's isolation level makes of one with two statements.
-            if self._run(doing, functools.partial(self._updated, row)):
+            if self._write(key, self._statements.put, row):
                 return
             try:
-                self._run(doing, functools.partial(self._insert, row))
+                self._write(key, self._statements.add, row)
             except RowRefused as error:
                 # Somebody else may have been faster.
                 refused = error
@@ -237,31 +271,39 @@ class SQLStore(TokenStore):
                 return
         raise refused
 
-    def _updated(self, row: dict[str, Any], connection: Connection, *, replacing: str | None = None) -> bool:
-        table = self.table.c
-        statement = update(self.table).where(table.account == row["account"])
-        if replacing is not None:
-            statement = statement.where(table.refresh_token_digest == digest(replacing))
-        return connection.execute(statement.values(**row, version=table.version + 1)).rowcount > 0
-
-    def _insert(self, row: dict[str, Any], connection: Connection) -> None:
-        connection.execute(insert(self.table).values(**row, version=1))
-
     def _swap(self, key: AccountKey, row: dict[str, Any], replacing: str) -> None:
+        parameters = {**row, "of": row["account"], "spent": digest(replacing)}
         tries = 0
 
-        def swap(connection: Connection) -> bool:
+        def swap(connection: Connection) -> int:
             nonlocal tries
             tries += 1
-            return self._updated(row, connection, replacing=replacing)
+            return connection.execute(self._statements.swap, parameters).rowcount
 
-        if self._run(f"save account {key.open_id}", swap):
+        if self._run(f"save account {key.open_id}", swap, key=key):
             return
         stored = self._document(key)
         if tries > 1 and stored == row["document"]:
             # The first try was committed, and its answer lost with the connection.
             return
         check_replacing(key, None if stored is None else TikTokToken(), replacing)
+
+    def _mark(self, key: AccountKey, row: dict[str, Any], replacing: str) -> None:
+        lease = self._leases.of(row["account"]) if self._leases else None
+        if self._leases is None or lease is None:
+            self._swap(key, row, replacing)
+            return
+        row = {**row, "spent": digest(replacing), "me": lease.holder}
+        if self._leases.is_renewed(lease) and self._write(key, self._leases.statements.mark, row):
+            # The statement, too, may have been blocked until the lease was over.
+            if not lease.is_over:
+                return
+        else:
+            stored = self._document(key)
+            check_replacing(key, None if stored is None else opened(key, stored), replacing)
+        raise StoreConflict(
+            f"The lock of account {key.open_id} was lost: this process was held up for longer than it lasts."
+        )
 
     def _due(self, column: Column[Any], before: float) -> Iterator[AccountKey]:
         account = self.table.c.account
@@ -284,13 +326,28 @@ class SQLStore(TokenStore):
         statement = select(*columns).where(*where).order_by(*order).limit(PAGE_LENGTH)
         return self._run("list accounts", lambda connection: connection.execute(statement).mappings().all())
 
-    # --- the table ---------------------------------------------------------------------------------
+    # --- the tables --------------------------------------------------------------------------------
 
-    def _run(self, doing: str, work: Callable[[Connection], _T]) -> _T:
-        return self._database.run(doing, work, explain=self._explanation)
+    def _run(self, doing: str, work: Callable[[Connection], _T], *, key: AccountKey | None = None) -> _T:
+        """Do something in a transaction.
+
+        Args:
+            doing: What it is, for the error.
+            work: What to do.
+            key: The account that it is about. Whoever holds its lock waits for the pool as long as for a
+                lock, since what they have to save may be the only copy.
+        """
+        deadline = 0.0
+        if key is not None:
+            if self.is_locked_here(key):
+                deadline = time.monotonic() + LOCK_TIMEOUT_S
+            if self._leases and (lease := self._leases.of(account_of(key))):
+                # It may be changed now.
+                lease.loaded = ()
+        return self._database.run(doing, work, deadline=deadline, explain=self._explanation)
 
     def _explanation(self) -> str | None:
-        """Look for what is wrong with the table."""
+        """Look for what is wrong with the tables."""
         with contextlib.suppress(StoreError):
-            return self._database.run("describe its table", functools.partial(difference, self.table))
+            return self._database.run("describe its tables", functools.partial(difference, self.table))
         return None

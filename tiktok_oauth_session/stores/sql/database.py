@@ -1,4 +1,4 @@
-"""A database as `SQLStore` needs it: transactions, locks that die with their holder, errors of ours."""
+"""A database as `SQLStore` needs it: transactions, accounts' locks, errors of ours."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Pool
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
-from tiktok_oauth_session._process import after_fork_in_child
+from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.stores import KeyLocks
 from tiktok_oauth_session.stores.private_directories import file_name
 from tiktok_oauth_session.stores.private_files import lock_file
 from tiktok_oauth_session.stores.sql.errors import NOT_PASSING, Kind, Trouble
-from tiktok_oauth_session.stores.sql.locks import LOCKS, Lock, NamedLock
+from tiktok_oauth_session.stores.sql.statements import CLOCKS
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +35,11 @@ UNDONE_TRIES = 3
 #: What the name of the directory with a SQLite database's lock files has after the database's own.
 LOCKS_SUFFIX = ".locks"
 
-# The connections that a forked child inherited. They are the parent's: nothing here may ever close them.
-_inherited: list[object] = []
-
 
 class Database:
     """An engine, for all stores that were made with it.
 
-    A thread that holds a lock does everything on the connection that the lock lives on. It never
-    needs a second one, so whoever has one can finish, however small the pool is.
+    Nobody keeps a connection for longer than a transaction of a statement or two takes.
 
     Args:
         engine: The caller's.
@@ -53,43 +49,36 @@ class Database:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._lock_type = LOCKS.get(engine.dialect.name)
-        if self._lock_type is None and engine.dialect.name != "sqlite":
-            known = ", ".join(sorted({*LOCKS, "sqlite"}))
-            raise ValueError(f"SQLStore has no lock for {engine.dialect.name}; it has for {known}.")
+        #: The name of SQLAlchemy's dialect.
+        self.dialect = engine.dialect.name
+        if self.dialect not in CLOCKS and self.dialect != "sqlite":
+            known = ", ".join(sorted({*CLOCKS, "sqlite"}))
+            raise ValueError(f"SQLStore has no lock for {self.dialect}; it has for {known}.")
+        has_one_connection = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
+        #: Whether every thread may use it.
+        self.any_thread = not (has_one_connection or _is_in_memory(engine))
+        # Where one message says it, so that a statement is one round trip, and no connection is another
+        # transaction's as well.
+        commits_itself = self.dialect == "postgresql" and not has_one_connection
+        options = {"isolation_level": "AUTOCOMMIT"} if commits_itself else {}
         # The same pool as the caller's; but tokens are parameters, which SQLAlchemy shows in logs and errors.
-        self._engine = engine.execution_options()
+        self._engine = engine.execution_options(**options)
         self._engine.hide_parameters = True
         self._callers_engine = engine
-        self._one_connection = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
-        self._start()
-        after_fork_in_child(self, Database._forget)
-
-    def _start(self) -> None:
-        self._guard = threading.Lock()
         self._key_locks: dict[str, KeyLocks] = {}
-        self._thread = threading.local()
-        self._in_use: set[Connection] = set()
-        # Threads that share a connection share its transaction.
-        self._turn: AbstractContextManager[object] = (
-            threading.RLock() if self._one_connection else contextlib.nullcontext()
-        )
-
-    def _forget(self) -> None:
-        _inherited.append((self._thread, self._in_use, self._engine.pool))
-        if not self._one_connection:
-            self._engine.dispose(close=False)
-        self._start()
+        self._process = PerProcess(functools.partial(_InProcess, self._engine))
+        # Now: what the pool holds later belongs to this process.
+        _ = self._process.value
 
     def key_locks(self, table_name: str) -> KeyLocks:
         """Return the locks between threads, the same ones to all stores on a table."""
-        with self._guard:
+        with _guard.value:
             return self._key_locks.setdefault(table_name, KeyLocks())
 
     @property
     def compares_rows_by_index(self) -> bool:
         """Whether ``(a, b) > (1, 2)`` is looked up in an index; MariaDB and MySQL need it spelt out."""
-        return self._lock_type is not NamedLock
+        return self.dialect not in ("mysql", "mariadb")
 
     @property
     def where(self) -> str:
@@ -103,6 +92,7 @@ class Database:
         doing: str,
         work: Callable[[Connection], _T],
         *,
+        deadline: float = 0.0,
         explain: Callable[[], str | None] = lambda: None,
     ) -> _T:
         """Do some work in a transaction of its own; once this returns, it is committed.
@@ -113,24 +103,16 @@ class Database:
         Args:
             doing: What it is, for the error.
             work: What to do.
+            deadline: Until when to wait for the pool, whatever its own timeout (`time.monotonic`).
             explain: Looks for a better explanation than the database's.
 
         Raises:
             StoreError: The database did not do it.
         """
-        return self._patiently(doing, lambda: self._transaction(work), explain)
-
-    def _transaction(self, work: Callable[[Connection], _T]) -> _T:
-        with self._turn, self._connection() as connection, _given_up_if_lost(connection), connection.begin():
-            return work(connection)
-
-    def _patiently(
-        self, doing: str, attempt: Callable[[], _T], explain: Callable[[], str | None] = lambda: None
-    ) -> _T:
         tries = {Kind.LOST: 1, Kind.UNDONE: UNDONE_TRIES}
         while True:
             try:
-                return attempt()
+                return self._transaction(work, deadline)
             except SQLAlchemyError as error:
                 trouble = Trouble.of(error)
             # Out here, where SQLAlchemy's error is not attached to ours: it has the parameters.
@@ -138,24 +120,28 @@ class Database:
                 raise trouble.error(doing, self.where, explain() if trouble.kind in NOT_PASSING else None)
             tries[trouble.kind] -= 1
 
-    @contextlib.contextmanager
-    def _connection(self, deadline: float = 0.0) -> Iterator[Connection]:
-        """Lend the connection of the lock that this thread holds, or else one from the pool.
+    def _transaction(self, work: Callable[[Connection], _T], deadline: float) -> _T:
+        process = self._process.value
+        with process.turn, self._lent(process, deadline) as connection, connection.begin():
+            return work(connection)
 
-        Args:
-            deadline: Until when to wait for the pool, whatever its own timeout (`time.monotonic`).
-        """
-        mine: Connection | None = getattr(self._thread, "connection", None)
-        if mine is not None:
-            yield mine
-            return
-        in_use, connection = self._in_use, self._from_pool(deadline)
-        in_use.add(connection)
+    @contextlib.contextmanager
+    def _lent(self, process: _InProcess, deadline: float) -> Iterator[Connection]:
+        """Lend a connection from the pool, and let it connect anew next time if it turns out to be lost."""
+        connection = self._from_pool(deadline)
+        process.in_use.add(connection)
         try:
             yield connection
+        except BaseException as error:
+            # Where it was cut short, nobody knows what it would answer next.
+            is_lost = isinstance(error, DBAPIError) and Trouble.of(error).kind is Kind.LOST
+            if is_lost or not isinstance(error, SQLAlchemyError):
+                connection.invalidate()
+            raise
         finally:
-            if in_use is self._in_use:
-                in_use.discard(connection)
+            if process is self._process.value:
+                # Else this is a forked child.
+                process.in_use.discard(connection)
                 connection.close()
 
     def _from_pool(self, deadline: float) -> Connection:
@@ -166,13 +152,12 @@ class Database:
                 if time.monotonic() >= deadline:
                     raise
 
-    # --- locks -------------------------------------------------------------------------------------
+    # --- locks of SQLite ---------------------------------------------------------------------------
 
-    def locked(self, doing: str, name: str, timeout: float) -> AbstractContextManager[bool]:
-        """Hold the lock of a name against everybody who uses this database.
+    def file_locked(self, name: str, timeout: float) -> AbstractContextManager[bool]:
+        """Hold the lock of a name against everybody who uses this SQLite database.
 
         Args:
-            doing: What it is for, for the error.
             name: Which lock.
             timeout: Seconds to wait; 0 does not.
 
@@ -182,8 +167,6 @@ class Database:
         Raises:
             StoreError: The database, or the directory with its lock files, failed.
         """
-        if self._lock_type is not None:
-            return self._locked(doing, self._lock_type(name), timeout)
         if self._lock_files is None:
             # It is this process's alone, whose threads are excluded already.
             return contextlib.nullcontext(enter_result=True)
@@ -196,56 +179,17 @@ class Database:
         file = next((file for _, schema, file in rows if schema == "main"), "")
         return Path(os.path.realpath(file) + LOCKS_SUFFIX) if file else None
 
-    @contextlib.contextmanager
-    def _locked(self, doing: str, lock: Lock, timeout: float) -> Iterator[bool]:
-        deadline = time.monotonic() + timeout
-        held = self._patiently(doing, lambda: self._acquired(lock, deadline))
-        if held is None:
-            yield False
-            return
-        with held:
-            yield True
 
-    def _acquired(self, lock: Lock, deadline: float) -> ExitStack | None:
-        """Take a lock; return what frees it, and gives its connection back."""
-        with ExitStack() as held:
-            connection = held.enter_context(self._kept(deadline))
-            left = max(deadline - time.monotonic(), 0.0)
-            with _given_up_if_lost(connection):
-                acquired = lock.acquire(connection, left)
-            if not acquired:
-                return None
-            held.callback(self._release, lock, connection, _wire(connection), self._in_use)
-            return held.pop_all()
+class _InProcess:
+    """What one process has of a database."""
 
-    @contextlib.contextmanager
-    def _kept(self, deadline: float) -> Iterator[Connection]:
-        """Let this thread do everything on one connection, until its first lock ends."""
-        thread = self._thread
-        if getattr(thread, "connection", None) is not None:
-            yield thread.connection
-            return
-        with self._connection(deadline) as connection:
-            thread.connection = connection
-            try:
-                yield connection
-            finally:
-                thread.connection = None
-
-    def _release(self, lock: Lock, connection: Connection, wire: object, in_use: set[Connection]) -> None:
-        if in_use is not self._in_use:
-            # In a forked child. The lock is its parent's.
-            return
-        if connection.invalidated or _wire(connection) is not wire:
-            log.warning("the connection that held an account's lock was cut, and the lock was lost with it")
-            return
-        try:
-            lock.release(connection)
-        except BaseException as error:
-            # The lock ends with the connection, and must not come back with it from the pool.
-            connection.invalidate()
-            if not isinstance(error, SQLAlchemyError):
-                raise
+    def __init__(self, engine: Engine) -> None:
+        _own_pool(engine)
+        #: Not to be closed by a child that is forked meanwhile.
+        self.in_use: set[Connection] = set()
+        # Threads that share a connection share its transaction.
+        shares = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
+        self.turn: AbstractContextManager[object] = threading.RLock() if shares else contextlib.nullcontext()
 
 
 class _Databases:
@@ -253,15 +197,10 @@ class _Databases:
 
     def __init__(self) -> None:
         self._by_engine: weakref.WeakValueDictionary[int, Database] = weakref.WeakValueDictionary()
-        self._forget()
-        after_fork_in_child(self, _Databases._forget)
-
-    def _forget(self) -> None:
-        self._guard = threading.Lock()
 
     def of(self, engine: Engine) -> Database:
         """Return an engine's database, the same one to everybody."""
-        with self._guard:
+        with _guard.value:
             # By id, which no other engine can have while the database lives and holds this one.
             found = self._by_engine.get(id(engine))
             if found is None:
@@ -271,24 +210,27 @@ class _Databases:
 
 databases = _Databases()
 
-
-@contextlib.contextmanager
-def _given_up_if_lost(connection: Connection) -> Iterator[None]:
-    """Make a connection connect anew when it is next used, if what it is used for shows that it is lost."""
-    try:
-        yield
-    except DBAPIError as error:
-        if Trouble.of(error).kind is Kind.LOST:
-            connection.invalidate()
-        raise
-    except SQLAlchemyError:
-        raise
-    except BaseException:
-        # Cut short: nobody knows what it would answer next.
-        connection.invalidate()
-        raise
+# Of this module's registries.
+_guard = PerProcess(threading.RLock)
+# The process whose connections a pool holds.
+_owners: weakref.WeakKeyDictionary[Pool, int] = weakref.WeakKeyDictionary()
+# Pools that a forked child inherited. Their connections are the parent's: nothing here may ever close them.
+_inherited: list[Pool] = []
 
 
-def _wire(connection: Connection) -> object:
-    """Return what a lock really lives on: a `Connection` survives it."""
-    return connection.connection.dbapi_connection
+def _own_pool(engine: Engine) -> None:
+    """In a forked child: let the engine have a pool of connections that are not its parent's as well."""
+    with _guard.value:
+        pool, pid = engine.pool, os.getpid()
+        # A database in memory is its connection, and a child has a copy of it.
+        if _owners.setdefault(pool, pid) != pid and not _is_in_memory(engine):
+            _inherited.append(pool)
+            engine.dispose(close=False)
+            _owners[engine.pool] = pid
+
+
+def _is_in_memory(engine: Engine) -> bool:
+    """Tell whether a SQLite database is gone with its connections."""
+    database = engine.url.database or ":memory:"
+    in_memory = database.startswith((":memory:", "file::memory:")) or engine.url.query.get("mode") == "memory"
+    return engine.dialect.name == "sqlite" and in_memory

@@ -61,8 +61,9 @@ class Trouble:
         """
         if self.kind is Kind.POOL:
             return StoreError(
-                f"The engine's pool had no connection free to {doing}. Give the store an engine of its own, "
-                "whose pool has a connection for each refresh that may be under way at the same time."
+                f"The engine's pool had no connection free to {doing}: whoever else uses the engine kept "
+                "all of them for longer than its pool_timeout. Let its pool be larger, or give the store an "
+                "engine of its own."
             )
         if self.kind in NOT_PASSING:
             source = (

@@ -1,7 +1,8 @@
-"""The table of `SQLStore`: its columns, and accounts and tokens as rows of it."""
+"""The tables of `SQLStore`: their columns, and accounts and tokens as rows of them."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Dialect,
     Double,
     Index,
+    Inspector,
     MetaData,
     RowMapping,
     String,
@@ -26,13 +28,16 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
 from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.stores import envelope
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 TABLE_NAME = "tiktok_tokens"
-#: The version of the document's envelope. A later version of this package reads all earlier ones.
-ENVELOPE_VERSION = 1
+#: What the name of the table of leases has after that of the tokens.
+LEASES_SUFFIX = "_locks"
 #: Characters of a digest: SHA-256 in hexadecimal.
 DIGEST_LENGTH = 64
+#: Characters that name a holder.
+HOLDER_LENGTH = 32
 #: Stands in `expires_at` where nobody knows when the token expires and it can be refreshed: it is due
 #: before all others. (No infinity: MariaDB and MySQL have none.)
 OVERDUE = -1e300
@@ -43,15 +48,26 @@ _DIGEST = (
     .with_variant(String(DIGEST_LENGTH, collation="C"), "postgresql")
     .with_variant(mysql.VARCHAR(DIGEST_LENGTH, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 )
+_HOLDER = String(HOLDER_LENGTH).with_variant(
+    mysql.VARCHAR(HOLDER_LENGTH, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
+)
 _KEY = Text().with_variant(mysql.TEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb")
 _DOCUMENT = Text().with_variant(mysql.LONGTEXT(charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+
+# Both names: SQLAlchemy has a dialect for each.
+_ENGINE: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mariadb_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mariadb_charset": "utf8mb4",
+}
 
 # What neither PostgreSQL's text nor UTF-8 can hold, and the character that stands for it.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff\\\\]")
 
 
 def token_table(metadata: MetaData, table_name: str = TABLE_NAME) -> Table:
-    """Describe the table in a `MetaData` of your own, as for Alembic.
+    """Describe the table, and that of its accounts' leases, in a `MetaData` of your own, as for Alembic.
 
     Columns:
         account: A digest of client key and open_id, which themselves may be too long for a key.
@@ -65,10 +81,23 @@ def token_table(metadata: MetaData, table_name: str = TABLE_NAME) -> Table:
         version: How often the row was written.
         updated_at: When it was written last (Unix time, seconds).
 
+    Columns of ``<table_name>_locks``, which SQLite leaves empty:
+        account: As above.
+        holder: A random text, another one each time that the lock is taken.
+        expires: When the lease ends (Unix time, seconds, by the database's clock); 0 once it is released.
+
     Args:
-        metadata: Where to describe it.
-        table_name: What the store calls it.
+        metadata: Where to describe them.
+        table_name: What the store calls the table of tokens.
     """
+    Table(
+        table_name + LEASES_SUFFIX,
+        metadata,
+        Column("account", _DIGEST, primary_key=True),
+        Column("holder", _HOLDER, nullable=False),
+        Column("expires", Double, nullable=False),
+        **_ENGINE,
+    )
     return Table(
         table_name,
         metadata,
@@ -84,25 +113,38 @@ def token_table(metadata: MetaData, table_name: str = TABLE_NAME) -> Table:
         # With the primary key in them: what expires at the same moment has an order, too.
         Index(f"ix_{table_name}_expires_at", "expires_at", "account"),
         Index(f"ix_{table_name}_refresh_expires_at", "refresh_expires_at", "account"),
-        # Both names: SQLAlchemy has a dialect for each.
-        mysql_engine="InnoDB",
-        mariadb_engine="InnoDB",
-        mysql_charset="utf8mb4",
-        mariadb_charset="utf8mb4",
+        **_ENGINE,
     )
 
 
-def create(table: Table, connection: Connection) -> None:
-    """Make the table and its indexes, if they are not there."""
-    table.create(connection, checkfirst=True)
-    for index in table.indexes:
+@functools.lru_cache(maxsize=64)
+def shared_table(table_name: str) -> Table:
+    """Describe the tables once for all stores: a web application makes one for each request."""
+    return token_table(MetaData(), table_name)
+
+
+def lease_table_of(tokens: Table) -> Table:
+    """Return the table of the leases that belongs to one of tokens."""
+    return tokens.metadata.tables[tokens.name + LEASES_SUFFIX]
+
+
+def create(tokens: Table, connection: Connection) -> None:
+    """Make the tables and their indexes, if they are not there."""
+    for table in (tokens, lease_table_of(tokens)):
+        table.create(connection, checkfirst=True)
+    for index in tokens.indexes:
         # Where another process was killed between the two.
         index.create(connection, checkfirst=True)
 
 
-def difference(table: Table, connection: Connection) -> str | None:
-    """Tell why the table that is there is not ours, and what to do; None if it is."""
+def difference(tokens: Table, connection: Connection) -> str | None:
+    """Tell why the tables that are there are not ours, and what to do; None if they are."""
     there = inspect(connection)
+    found = (_difference(table, there) for table in (tokens, lease_table_of(tokens)))
+    return next(filter(None, found), None)
+
+
+def _difference(table: Table, there: Inspector) -> str | None:
     if not there.has_table(table.name):
         return f"There is no table {table.name}: call SQLStore.create_tables() once, or run your migrations."
     columns = {column["name"]: column for column in there.get_columns(table.name)}
@@ -137,17 +179,7 @@ def row_of(key: AccountKey, token: TikTokToken) -> dict[str, Any]:
     Raises:
         StoreError: Something in it is not JSON.
     """
-    envelope = {
-        "format": "tiktok-oauth-session token",
-        "version": ENVELOPE_VERSION,
-        "client_key": key.client_key,
-        "open_id": key.open_id,
-        "token": dict(token),
-    }
-    try:
-        document = json.dumps(envelope)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"The token of {key.open_id} is not JSON: {error}") from None
+    document = envelope.written(key, token)
     # As it will be when it is loaded.
     token = TikTokToken(token)
     refreshable = token.refresh_token is not None
@@ -175,30 +207,12 @@ def opened(key: AccountKey, document: str) -> TikTokToken:
     Raises:
         StoreError: The document is damaged, another account's, or of a later version.
     """
-    damaged = False
     try:
-        content: Any = json.loads(document)
-        version, token = content["version"], content["token"]
-        owner = AccountKey(content["client_key"], content["open_id"])
-        texts = [token.get(name) or "" for name in ("access_token", "refresh_token")]
-        damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        damaged = True
-    # Raised out here: the error above holds the document.
-    if damaged:
-        raise StoreError(
-            f"What is stored for account {key.open_id} is damaged: a new login replaces it, or else a backup."
-        )
-    if version > ENVELOPE_VERSION:
-        raise StoreError(
-            f"The token of account {key.open_id} was written by a later version of this package (envelope "
-            f"{version}). Update this one."
-        )
-    if owner != key:
-        raise StoreError(
-            f"The row of account {key.open_id} holds the token of another account: a new login replaces it."
-        )
-    return TikTokToken(token)
+        return envelope.opened(document, key=key, mend="a new login replaces it, or else a backup")[1]
+    except envelope.Unreadable as error:
+        reason = str(error)
+    # Raised out here: the error above has seen the document.
+    raise StoreError(f"The row of account {key.open_id} {reason}.")
 
 
 class Document(TypeDecorator[str]):

@@ -388,9 +388,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     def _reaches_a_network(self) -> bool:
         """Tell it from a session whose TikTok is a stand-in, as in tests: its tokens are nobody else's."""
         try:
-            return isinstance(self.get_adapter(self._refresh_url() or ""), HTTPAdapter)
+            adapter = self.get_adapter(self._refresh_url() or "")
         except InvalidSchema:
             return False
+        return type(adapter).send is HTTPAdapter.send
 
     def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
         """Use a token that is safely kept from now on, unless another thread has a newer one.

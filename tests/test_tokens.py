@@ -145,14 +145,17 @@ def test_lifetime__unparseable(name, written):
     assert name not in TikTokToken({"access_token": "act.fake", name: written})
 
 
-@pytest.mark.parametrize("written", [None, "soon", True, [], {}, "nan"])
+@pytest.mark.parametrize("written", [None, "soon", True, [], {}, "nan", 0, -1])
 def test_lifetime__unparseable_reply(written):
-    """A token whose lifetime cannot be read can be refreshed, so it counts as expired."""
+    """A token that was issued with a lifetime that cannot be read is used until TikTok refuses it."""
     token = TikTokToken.from_reply(
         {"access_token": "act.fake", "refresh_token": "rft.fake", "expires_in": written}, requested_at=NOW
     )
 
-    assert (None, EXPIRED) == (token.expires_at, token.freshness(NOW))
+    assert (None, NOW, FRESH) == (token.expires_at, token["issued_at"], token.freshness(NOW))
+    # Of one that somebody kept without a word of when, nobody knows.
+    del token["issued_at"]
+    assert EXPIRED == token.freshness(NOW)
 
 
 # --- from_reply ----------------------------------------------------------------------------------------
@@ -207,7 +210,7 @@ def test_from_reply__new_refresh_token_of_unknown_lifetime():
     token = TikTokToken.from_reply(reply, requested_at=NOW, previous=TOKEN)
 
     kept = {name: TOKEN[name] for name in ("open_id", "scope", "token_type")}
-    assert {**kept, **reply} == token
+    assert {**kept, **reply, "issued_at": NOW} == token
 
 
 def test_from_reply__new_access_token_of_unknown_lifetime():
@@ -215,7 +218,7 @@ def test_from_reply__new_access_token_of_unknown_lifetime():
     token = TikTokToken.from_reply({"access_token": "act.fake-new"}, requested_at=NOW, previous=TOKEN)
 
     assert {"expires_in", "expires_at"}.isdisjoint(token)
-    assert (TOKEN["refresh_expires_at"], EXPIRED) == (token["refresh_expires_at"], token.freshness(NOW))
+    assert (TOKEN["refresh_expires_at"], FRESH) == (token["refresh_expires_at"], token.freshness(NOW))
 
 
 @pytest.mark.parametrize("name", ["refresh_token", "open_id", "scope"])

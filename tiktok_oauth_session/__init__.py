@@ -2,84 +2,67 @@
 
 from __future__ import annotations
 
-import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
+# The public names, once: type checkers read these lines, and `_public_names` reads what Python made of them.
+# They are imported when they are first used, so that a script that only reads a token from a store does not
+# wait for requests.
 if TYPE_CHECKING:
-    from tiktok_oauth_session._oauth.responses import unwrap
-    from tiktok_oauth_session.compliance import tiktok_compliance_fix
+    from tiktok_oauth_session._http.oauth_request import NoReply as NoReply
+    from tiktok_oauth_session._oauth.responses import unwrap as unwrap
+    from tiktok_oauth_session.compliance import tiktok_compliance_fix as tiktok_compliance_fix
     from tiktok_oauth_session.errors import (
-        APIError,
-        AuthorizationError,
-        ReauthorizationRequired,
-        RevocationError,
-        StoreError,
-        TikTokOAuthError,
-        TokenError,
-        TokenNotSaved,
+        APIError as APIError,
+        AuthorizationError as AuthorizationError,
+        ReauthorizationRequired as ReauthorizationRequired,
+        RevocationError as RevocationError,
+        StateMismatch as StateMismatch,
+        StoreError as StoreError,
+        TikTokOAuthError as TikTokOAuthError,
+        TokenError as TokenError,
+        TokenNotSaved as TokenNotSaved,
     )
-    from tiktok_oauth_session.platforms import LOGIN_KIT, LOGIN_KIT_V1, Platform
-    from tiktok_oauth_session.revocation import revoke_token
-    from tiktok_oauth_session.session import TikTokOAuth2Session
-    from tiktok_oauth_session.stores import MemoryStore, TokenStore
-    from tiktok_oauth_session.stores.file import FileStore
-    from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+    from tiktok_oauth_session.platforms import (
+        LOGIN_KIT as LOGIN_KIT,
+        LOGIN_KIT_V1 as LOGIN_KIT_V1,
+        Platform as Platform,
+    )
+    from tiktok_oauth_session.revocation import revoke_token as revoke_token
+    from tiktok_oauth_session.session import TikTokOAuth2Session as TikTokOAuth2Session
+    from tiktok_oauth_session.stores import MemoryStore as MemoryStore, TokenStore as TokenStore
+    from tiktok_oauth_session.stores.file import FileStore as FileStore
+    from tiktok_oauth_session.tokens import AccountKey as AccountKey, TikTokToken as TikTokToken
 
-__all__ = [
-    "LOGIN_KIT",
-    "LOGIN_KIT_V1",
-    "APIError",
-    "AccountKey",
-    "AuthorizationError",
-    "FileStore",
-    "MemoryStore",
-    "Platform",
-    "ReauthorizationRequired",
-    "RevocationError",
-    "StoreError",
-    "TikTokOAuth2Session",
-    "TikTokOAuthError",
-    "TikTokToken",
-    "TokenError",
-    "TokenNotSaved",
-    "TokenStore",
-    "revoke_token",
-    "tiktok_compliance_fix",
-    "unwrap",
-]
+# Not the source, which frozen programs are shipped without.
+_code = sys._getframe().f_code  # noqa: SLF001 - as `warnings` and `logging` look for their caller
 
-#: Where each public name lives. They are imported when they are first used, so that a script that
-#: only reads a token from a store does not wait for requests.
-_HOMES = {
-    "compliance": ("tiktok_compliance_fix",),
-    "errors": (
-        "APIError",
-        "AuthorizationError",
-        "ReauthorizationRequired",
-        "RevocationError",
-        "StoreError",
-        "TikTokOAuthError",
-        "TokenError",
-        "TokenNotSaved",
-    ),
-    "platforms": ("LOGIN_KIT", "LOGIN_KIT_V1", "Platform"),
-    "_oauth.responses": ("unwrap",),
-    "revocation": ("revoke_token",),
-    "session": ("TikTokOAuth2Session",),
-    "stores": ("MemoryStore", "TokenStore"),
-    "stores.file": ("FileStore",),
-    "tokens": ("AccountKey", "TikTokToken"),
-}
+
+def _public_names() -> dict[str, str]:
+    """Return in which module each public name is."""
+    import dis
+
+    found, module = {}, ""
+    for instruction in dis.get_instructions(_code):
+        if instruction.opname == "IMPORT_NAME":
+            module = instruction.argval
+        elif instruction.opname == "IMPORT_FROM" and module.startswith(f"{__name__}."):
+            found[instruction.argval] = module
+    return found
 
 
 def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__all__":
+        return sorted(_public_names())
+    # Names like this are asked for by whoever looks a module over.
+    module = None if name.startswith("__") else _public_names().get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(module), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_public_names()})

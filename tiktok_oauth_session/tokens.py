@@ -73,6 +73,10 @@ _NUMBERS = frozenset(
 )
 
 
+#: Seconds: no time is later, and no larger integer is looked at as a number.
+_LARGEST = 10**15
+
+
 class AccountKey(NamedTuple):
     """Which connection: one app and one of its users.
 
@@ -107,7 +111,7 @@ class TikTokToken(dict[str, Any]):
     def __init__(self, token: Mapping[str, Any] | None = None, /, **items: Any) -> None:
         super().__init__(token or {}, **items)
         for name in _NUMBERS.intersection(self):
-            if type(self[name]) is not int:
+            if type(self[name]) is not int or abs(self[name]) > _LARGEST:
                 number = _number(self.pop(name))
                 if number is not None:
                     self[name] = number

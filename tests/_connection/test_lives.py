@@ -14,8 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,

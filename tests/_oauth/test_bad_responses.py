@@ -7,8 +7,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from oauthlib.oauth2 import OAuth2Error
 
 from tiktok_oauth_session import (

@@ -22,7 +22,7 @@ import weakref
 from pathlib import Path
 
 import pytest
-from child_processes import PATIENCE_S, ChildProcess, hear, say
+from child_processes import ChildProcess, hear, say
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
@@ -34,6 +34,7 @@ from tiktok_oauth_session import (
     TikTokToken,
     TokenNotSaved,
 )
+from tiktok_oauth_session._connection.process_memory import memory
 from tiktok_oauth_session.keepalive import keep_alive
 from tiktok_oauth_session.stores import private_files
 from tiktok_oauth_session.testing import FakeTikTok
@@ -399,18 +400,17 @@ def test_refresh__directory_away_during_the_request(fake, session, store):
     assert fake.reuse_attempts == 0
 
 
-def test_refresh__directory_gone_while_others_wait(fake, make_session, session, store, monkeypatch):
-    """Eight requests, each with a store of its own: one error has the token, and none says "logged out"."""
-    waiting, sleep = threading.Semaphore(0), time.sleep
-    away = store.directory.with_name("away")
-
-    def slept(seconds):
-        waiting.release()
-        sleep(seconds)
+def test_refresh__directory_gone_while_others_wait(fake, make_session, session, store):
+    """Eight requests, each with a store of its own: every error has the token, and none says "logged out"."""
+    away, key, all_there = store.directory.with_name("away"), key_of(session), []
 
     def vanish(_):
-        for _ in range(7):
-            waiting.acquire(timeout=PATIENCE_S)
+        flight = memory().in_store(store, key).flight
+        for _ in range(2000):
+            if len(flight._news) == 8:
+                all_there.append(True)
+                break
+            threading.Event().wait(0.01)
         store.directory.rename(away)
 
     def request(_):
@@ -419,14 +419,12 @@ def test_refresh__directory_gone_while_others_wait(fake, make_session, session, 
             own.get(USER_INFO)
         return caught.value
 
-    monkeypatch.setattr(private_files.time, "sleep", slept)
     fake.before("refresh", vanish)
     with concurrent.futures.ThreadPoolExecutor(8) as threads:
         errors = list(threads.map(request, range(8)))
 
-    assert new_tokens(fake) == [
-        error.token.refresh_token for error in errors if isinstance(error, TokenNotSaved)
-    ]
+    assert [True] == all_there
+    assert new_tokens(fake) * 8 == [error.token.refresh_token for error in errors]
 
     bring_back(store, away)
 

@@ -16,8 +16,7 @@ from cryptography.fernet import Fernet
 from scenarios import call, session_on
 
 from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
-from tiktok_oauth_session.stores import StoreConflict
-from tiktok_oauth_session.stores import encrypted as encrypted_stores
+from tiktok_oauth_session.stores import StoreConflict, encrypted as encrypted_stores
 from tiktok_oauth_session.stores.encrypted import EncryptedStore
 from tiktok_oauth_session.stores.redis import RedisStore
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token

@@ -23,8 +23,7 @@ from tiktok_oauth_session import (
     StoreError,
     TikTokToken,
 )
-from tiktok_oauth_session.stores import StoreConflict
-from tiktok_oauth_session.stores import redis as redis_stores
+from tiktok_oauth_session.stores import StoreConflict, redis as redis_stores
 from tiktok_oauth_session.stores.redis import RedisStore
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 

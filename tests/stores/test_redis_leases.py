@@ -15,8 +15,7 @@ from child_processes import ChildProcess
 from redis_server import PATIENCE_S
 
 from tiktok_oauth_session import AccountKey, StoreError, TikTokToken
-from tiktok_oauth_session.stores import StoreConflict
-from tiktok_oauth_session.stores import redis as redis_stores
+from tiktok_oauth_session.stores import StoreConflict, redis as redis_stores
 from tiktok_oauth_session.stores.redis import RedisStore, leases
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, token
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds in which a refresh that is merely advisable has begun, or its caller goes on without it: somebody
 #: may hold all connections to the database.
-ADVISORY_PATIENCE_S = 1.0
+ADVISORY_PATIENCE_S = 0.25
 #: Seconds that a caller waits beyond the deadline of a request, for its outcome.
 OUTCOME_S = 0.5
 

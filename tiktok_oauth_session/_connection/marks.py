@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from tiktok_oauth_session.tokens import (
     MARKS_OF,
@@ -35,8 +35,7 @@ REFUSAL_MEMORY_S = 3600.0
 DIGEST_LENGTH = 16
 
 
-@dataclass(frozen=True)
-class Marks:
+class Marks(NamedTuple):
     """The marks of a token. Those about another refresh token than the token's own count as none."""
 
     started_at: float | None = None
@@ -95,8 +94,7 @@ class Marks:
             holder: The process that sends it.
             deadline_s: Seconds after which it is given up.
         """
-        return replace(
-            self,
+        return self._replace(
             started_at=int(time.time()),
             started_by=holder,
             may_last_s=deadline_s + GRACE_S,
@@ -105,7 +103,7 @@ class Marks:
 
     def ended(self) -> Marks:
         """Return the marks once the last request is over, and nobody knows what came of it."""
-        return replace(self, may_last_s=None)
+        return self._replace(may_last_s=None)
 
     def under_way_s(self) -> float:
         """Return for how many seconds a request of another process may still be under way."""
@@ -122,7 +120,7 @@ class Marks:
             retry_after: Seconds that TikTok asks to wait, if it does.
         """
         seconds = max(2 * self.pause_s, first_s) if retry_after is None else max(retry_after, UNSENT_PAUSE_S)
-        return replace(self, paused_at=time.time(), pause_s=min(seconds, PAUSE_CAP_S), paused_after=error)
+        return self._replace(paused_at=time.time(), pause_s=min(seconds, PAUSE_CAP_S), paused_after=error)
 
     def paused_s(self) -> float:
         """Return for how many seconds nobody asks."""

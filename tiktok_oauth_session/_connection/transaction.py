@@ -27,7 +27,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import requests
 
@@ -70,8 +70,7 @@ class ProgramEnded(TokenError):
     error = "no_reply"
 
 
-@dataclass(frozen=True)
-class Demand:
+class Demand(NamedTuple):
     """What a caller needs."""
 
     #: The token that will not do, as the caller last saw it.

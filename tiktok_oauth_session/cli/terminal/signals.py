@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +74,13 @@ def end_by(number: int) -> NoReturn:
     raise SystemExit(EXIT_BY_SIGNAL + number)
 
 
+def end_at_once(number: int) -> NoReturn:
+    """End the command with what is under way in other threads, which the interpreter would wait for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(EXIT_BY_SIGNAL + number)
+
+
 def say(text: str) -> None:
     """Say something from a signal's handler, if that interrupted nobody in the middle of a word."""
     with contextlib.suppress(RuntimeError):
@@ -96,7 +105,7 @@ def finishing_first() -> Iterator[None]:
 
     def note(number: int) -> None:
         if came.note(number):
-            end_by(number)
+            end_at_once(number)
         if len(came.numbers) == 1:
             say("\nFirst the token that TikTok is being asked for; Ctrl-C once more stops at once.")
 

@@ -202,40 +202,34 @@ def test_direction__no_circles():
     assert [] == [module for module in MODULES if module in reached(module)]
 
 
-@pytest.mark.parametrize(
-    ("module", "allowed"),
-    [
-        ("_plain_errors", set()),
-        ("errors", {"_plain_errors"}),
-        ("platforms", set()),
-        ("tokens", {"errors"}),
-        ("_oauth.error_codes", set()),
-        ("_http.allowed_hosts", set()),
-        ("_http.redaction", set()),
-        ("_http.rewind", set()),
-        ("_process", set()),
-        ("_oauth.responses", {"errors", "_oauth.error_codes", "_http.redaction", "platforms"}),
-        ("_http.oauth_request", {"errors", "_http.redaction", "_http.deadline"}),
-        ("_http.deadline", set()),
-        ("stores", {"_process", "_plain_errors", "tokens"}),
-        ("_oauth.authorization_response", {"errors", "_oauth.error_codes", "_http.allowed_hosts"}),
-        (
-            "compliance",
-            {
-                "_oauth.authorization_response",
-                "errors",
-                "_http.allowed_hosts",
-                "platforms",
-                "_http.redaction",
-                "_oauth.responses",
-                "tokens",
-            },
-        ),
-    ],
+#: From the top down: a module imports what is below it, and what is in its own package.
+LAYERS = (
+    ("cli", "contrib", "__main__"),
+    ("keepalive",),
+    ("session",),
+    ("qr", "revocation", "_connection"),
+    ("compliance",),
+    ("_oauth",),
+    ("_http", "stores"),
+    ("tokens", "platforms"),
+    ("errors",),
+    ("_plain_errors",),
+    ("_process",),
 )
-def test_direction__foundations(module, allowed):
-    """What others stand on imports nothing but what lies below it."""
-    assert set() == IMPORTS[module] - allowed
+
+
+def _layer(module):
+    (number,) = [number for number, parts in enumerate(LAYERS) if _within(module, *parts)]
+    return number
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if each and not _within(each, "testing")])
+def test_direction__down(module):
+    """Imports point down, or stay in their package."""
+    package = module.partition(".")[0]
+    targets = [each for each in IMPORTS[module] if each and not _within(each, package, "testing")]
+
+    assert [] == [target for target in targets if _layer(target) <= _layer(module)]
 
 
 def test_direction__cli_and_contrib_are_on_top():

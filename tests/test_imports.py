@@ -204,7 +204,8 @@ def test_direction__no_circles():
 
 #: From the top down: a module imports what is below it, and what is in its own package.
 LAYERS = (
-    ("cli", "contrib", "__main__"),
+    ("__main__",),
+    ("cli", "contrib"),
     ("keepalive",),
     ("session",),
     ("qr", "revocation", "_connection"),

@@ -46,12 +46,12 @@ class TestSQLStore(TokenStoreConformance):
     @pytest.fixture
     def store(self, database, connected):
         """Return an empty store."""
-        self.make = lambda: SQLStore(connected(database))
-        return self.make()
+        self.others = itertools.cycle(SQLStore(connected(database)) for _ in range(4))
+        return SQLStore(connected(database))
 
     def another(self, store):
         """Return another handle, as another machine would have it."""
-        return self.make()
+        return next(self.others)
 
 
 class InMemory:

@@ -51,7 +51,7 @@ class Lease:
         self.is_obsolete = False
         #: What was stored when it was taken, if that is known and nobody has asked yet.
         self.loaded: tuple[str | None, ...] = ()
-        self.pid, self.thread = os.getpid(), threading.get_ident()
+        self.pid = os.getpid()
 
     @property
     def age(self) -> float:

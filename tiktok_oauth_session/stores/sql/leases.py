@@ -85,9 +85,9 @@ class Leases:
         return self._keeper.value.of(account)
 
     def loaded(self, account: str) -> tuple[str | None, ...]:
-        """Return what was stored when the calling thread took the lease; nothing if that is too long ago."""
+        """Return what was stored when this process took the lease; nothing if that is too long ago."""
         lease = self.of(account)
-        if lease is None or lease.thread != threading.get_ident() or lease.age > LOADED_S:
+        if lease is None or lease.age > LOADED_S:
             return ()
         loaded, lease.loaded = lease.loaded, ()
         return loaded

@@ -424,6 +424,10 @@ def engines():
 
     yield make
     for engine in made:
+        deadline = time.monotonic() + 1
+        while getattr(engine.pool, "checkedout", int)() and time.monotonic() < deadline:
+            # A thread that renews leases may be at it.
+            time.sleep(0.001)
         engine.dispose()
 
 

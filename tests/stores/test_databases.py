@@ -6,7 +6,6 @@ import itertools
 import signal
 import statistics
 import sys
-import threading
 import time
 
 import pytest
@@ -101,30 +100,9 @@ def test_refresh__connections_lost(database_server, fake, tiktok, disturb):
     )
 
 
-#: How a server is told to cut connections on which nothing happens for 1 s, and to leave them again.
-IMPATIENT = {
-    "mysql": ("SET GLOBAL wait_timeout = 1", "SET GLOBAL wait_timeout = 28800"),
-    "postgresql": (
-        "ALTER ROLE tiktok SET idle_session_timeout = '1s'",
-        "ALTER ROLE tiktok RESET idle_session_timeout",
-    ),
-}
-
-
-def test_refresh__idle_connections_cut(database_server, fake, tiktok):
-    """A server that cuts idle connections after 1 s does not mind a TikTok that takes 3."""
-    opens_it = open_database(database_server)
-    dialect = database_server.url.partition("+")[0]
-    database_server.ask(IMPATIENT[dialect][0])
-    try:
-        scenarios.assert_undisturbed(opens_it, fake, tiktok, lambda: threading.Event().wait(3.0))
-    finally:
-        database_server.ask(IMPATIENT[dialect][1])
-
-
 @pytest.mark.parametrize("accounts", [1, pytest.param(64, marks=pytest.mark.long)])
 def test_refresh__behind_pgbouncer(pgbouncer, postgresql, fake, tiktok, accounts):
-    """So it does behind a proxy that lends connections for one transaction: 1 request for each account."""
+    """Behind a proxy that lends connections for one transaction: 1 request for each account, all answered."""
     postgresql.empty()
     opens_it = f"import_module('sql_users').opened({pgbouncer.url!r}, **{pgbouncer.options!r})"
     scenarios.assert_one_refresh(opens_it, fake, tiktok, accounts=accounts)

@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from tiktok_oauth_session import AccountKey, MemoryStore, StoreError, TikTokToken
 from tiktok_oauth_session.stores import StoreConflict, sql
-from tiktok_oauth_session.stores.sql import SQLStore
+from tiktok_oauth_session.stores.sql import SQLStore, listing
 from tiktok_oauth_session.stores.sql.table import OVERDUE
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 
@@ -46,12 +46,12 @@ class TestSQLStore(TokenStoreConformance):
     @pytest.fixture
     def store(self, database, connected):
         """Return an empty store."""
-        self.make = lambda: SQLStore(connected(database))
-        return self.make()
+        self.others = itertools.cycle(SQLStore(connected(database)) for _ in range(4))
+        return SQLStore(connected(database))
 
     def another(self, store):
         """Return another handle, as another machine would have it."""
-        return self.make()
+        return next(self.others)
 
 
 class InMemory:
@@ -387,18 +387,19 @@ def test_table_name__two_stores(bare_engine):
 
 
 @pytest.mark.parametrize(
-    ("listing", "index"),
+    ("method", "index"),
     [
         ("expiring", "ix_tiktok_tokens_expires_at"),
         ("refresh_expiring", "ix_tiktok_tokens_refresh_expires_at"),
     ],
 )
-def test_expiring__by_index(own_store, bare_engine, listing, index):
+def test_expiring__by_index(own_store, bare_engine, method, index):
     """What expires next is looked up in an index, page after page."""
     fill(bare_engine, 20_000)
     execute(bare_engine, "ANALYZE TABLE tiktok_tokens" if bare_engine.dialect.name == "mysql" else "ANALYZE")
     listed = statements_of(
-        bare_engine, lambda: list(itertools.islice(getattr(own_store, listing)(30_000), sql.PAGE_LENGTH + 1))
+        bare_engine,
+        lambda: list(itertools.islice(getattr(own_store, method)(30_000), listing.PAGE_LENGTH + 1)),
     )
     plans = [plan_of(bare_engine, *each) for each in listed if "ORDER BY" in each[0]]
 
@@ -432,12 +433,12 @@ def test_expiring__late_page_of_mariadb(mariadb, engines):
         connection.exec_driver_sql(*sent[-1]).all()
         ((_, rows_read),) = connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read_next'")
 
-    assert int(rows_read) <= sql.PAGE_LENGTH
+    assert int(rows_read) <= listing.PAGE_LENGTH
 
 
 def test_expiring__in_pages(store, monkeypatch):
     """Every account comes once, soonest first, also where many expire at the same moment."""
-    monkeypatch.setattr(sql, "PAGE_LENGTH", 3)
+    monkeypatch.setattr(listing, "PAGE_LENGTH", 3)
     model = MemoryStore()
     moments = [None, 1000, 1000.1, 1000.1 + 1e-7, 1e9 / 3, 4_000_000_000]
     for number, moment in enumerate(moments * 4):
@@ -449,9 +450,9 @@ def test_expiring__in_pages(store, monkeypatch):
     moment_of = {key: model.load(key).expires_at or -math.inf for key in model.keys()}  # noqa: SIM118 - a method
 
     for before in (-math.inf, 0, 1000, 1000.05, 1000.2, 5e9, math.inf):
-        for listing in ("expiring", "refresh_expiring"):
-            expected = list(getattr(model, listing)(before))
-            listed = list(getattr(store, listing)(before))
+        for each in ("expiring", "refresh_expiring"):
+            expected = list(getattr(model, each)(before))
+            listed = list(getattr(store, each)(before))
 
             assert collections.Counter(expected) == collections.Counter(listed)
             assert [moment_of[key] for key in expected] == [moment_of[key] for key in listed]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -14,26 +13,22 @@ from typing import Any, TypeVar
 try:
     from sqlalchemy import (
         Column,
-        ColumnElement,
         Connection,
         Double,  # noqa: F401 - SQLAlchemy 1 has none
         Engine,
         Insert,
         MetaData,
         RowMapping,
+        Select,
         Table,
         Update,
-        and_,
-        literal,
-        or_,
-        select,
-        tuple_,
     )
 except ImportError as error:
     raise ImportError("SQLStore needs SQLAlchemy 2: pip install tiktok-oauth-session[sql]") from error
 
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S, TokenStore, check_replacing, required
+from tiktok_oauth_session.stores.sql import listing
 from tiktok_oauth_session.stores.sql.database import databases
 from tiktok_oauth_session.stores.sql.errors import RowRefused
 from tiktok_oauth_session.stores.sql.leases import leases_of
@@ -57,8 +52,6 @@ __all__ = ["SQLStore", "metadata", "token_table"]
 
 _T = TypeVar("_T")
 
-#: How many accounts are asked for at once when they are listed.
-PAGE_LENGTH = 1000
 #: How often to try both to change a row and to add it, while others add and delete it.
 SAVE_TRIES = 3
 #: How often to try to make the table while others make it.
@@ -75,8 +68,7 @@ class SQLStore(TokenStore):
     The engine is the caller's and never closed here. It may be the one that the application itself uses:
     nobody keeps a connection, a transaction or anything of a session between two statements, least of all
     while TikTok is asked. So a proxy that lends a connection for one transaction will do as well
-    (PgBouncer's ``pool_mode = transaction``; psycopg needs ``prepare_threshold=None`` there, unless PgBouncer
-    is 1.21 or later).
+    (PgBouncer's ``pool_mode = transaction``, where psycopg needs ``prepare_threshold=None``).
 
     A save is a transaction of its own. The lock of an account is a lease: a row in the table
     ``<table_name>_locks`` that says who has it and until when, by the database's clock. Its holder renews
@@ -202,13 +194,10 @@ class SQLStore(TokenStore):
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
         """Yield the accounts, damaged ones included."""
-        account = self.table.c.account
         ours = [] if client_key is None else [self.table.c.client_key == storable(client_key)]
-        page = self._page(account, where=ours)
-        while page:
-            # Again here: to MariaDB and MySQL, texts are the same whatever spaces they end with.
-            yield from (key for key in map(key_of, page) if client_key in (None, key.client_key))
-            page = self._page(account, where=[*ours, account > page[-1]["account"]])
+        keys = map(key_of, listing.rows(self._fetch, self.table, ours))
+        # Again here: to MariaDB and MySQL, texts are the same whatever spaces they end with.
+        return (key for key in keys if client_key in (None, key.client_key))
 
     def expiring(self, before: float) -> Iterator[AccountKey]:
         """Yield the accounts that expire, soonest first. Reads no more of them than are asked for."""
@@ -306,25 +295,12 @@ class SQLStore(TokenStore):
         )
 
     def _due(self, column: Column[Any], before: float) -> Iterator[AccountKey]:
-        account = self.table.c.account
-        # Not all databases have an infinity.
-        due = column < min(max(before, -sys.float_info.max), sys.float_info.max)
-        page = self._page(column, account, where=[due])
-        while page:
-            yield from map(key_of, page)
-            page = self._page(column, account, where=[due, self._after(column, page[-1])])
+        by_index = self._database.compares_rows_by_index
+        due = listing.due_rows(self._fetch, self.table, column, before, compares_rows_by_index=by_index)
+        return map(key_of, due)
 
-    def _after(self, column: Column[Any], last: RowMapping) -> ColumnElement[bool]:
-        account = self.table.c.account
-        moment, name = last[column.name], last["account"]
-        if self._database.compares_rows_by_index:
-            return tuple_(column, account) > tuple_(literal(moment), literal(name))
-        return or_(column > moment, and_(column == moment, account > name))
-
-    def _page(self, *order: Column[Any], where: list[ColumnElement[bool]]) -> Sequence[RowMapping]:
-        columns = dict.fromkeys([*order, self.table.c.account, self.table.c.client_key, self.table.c.open_id])
-        statement = select(*columns).where(*where).order_by(*order).limit(PAGE_LENGTH)
-        return self._run("list accounts", lambda connection: connection.execute(statement).mappings().all())
+    def _fetch(self, query: Select[Any]) -> Sequence[RowMapping]:
+        return self._run("list accounts", lambda connection: connection.execute(query).mappings().all())
 
     # --- the tables --------------------------------------------------------------------------------
 

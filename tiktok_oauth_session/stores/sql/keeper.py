@@ -30,7 +30,8 @@ class Lease:
     """One taking of one account's lock.
 
     Its holder is a text of its own: so nothing is shared with a forked child, and a statement that is
-    repeated since its answer was lost finds what it did.
+    repeated since its answer was lost finds what it did. Only what an earlier taking of this process may
+    have left behind is taken up, by its holder.
 
     Args:
         account: The primary key.
@@ -50,7 +51,7 @@ class Lease:
         self.is_obsolete = False
         #: What was stored when it was taken, if that is known and nobody has asked yet.
         self.loaded: tuple[str | None, ...] = ()
-        self.pid, self.thread = os.getpid(), threading.get_ident()
+        self.pid = os.getpid()
 
     @property
     def age(self) -> float:
@@ -74,6 +75,7 @@ class Keeper:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._leases: dict[str, Lease] = {}
+        self._left: dict[str, Lease] = {}
         self._thread: threading.Thread | None = None
 
     def of(self, account: str) -> Lease | None:
@@ -91,6 +93,7 @@ class Keeper:
         """
         with self._guard:
             self._leases[lease.account] = lease
+            lease.holder = self._left.pop(lease.account, lease).holder
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, args=(renew,), name="tiktok-leases", daemon=True
@@ -106,6 +109,13 @@ class Keeper:
         """Let a lease end."""
         with self._guard:
             self._leases.pop(lease.account, None)
+
+    def leave(self, lease: Lease) -> None:
+        """Remember a lease that nobody holds here and that may not be over: the next one takes it up."""
+        lease.began_at = time.monotonic()
+        with self._guard:
+            self._left = {each.account: each for each in self._left.values() if each.age < each.seconds}
+            self._left[lease.account] = lease
 
     def _run(self, renew: Callable[[list[Lease]], bool]) -> None:
         while True:

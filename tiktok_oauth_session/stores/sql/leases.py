@@ -85,9 +85,9 @@ class Leases:
         return self._keeper.value.of(account)
 
     def loaded(self, account: str) -> tuple[str | None, ...]:
-        """Return what was stored when the calling thread took the lease; nothing if that is too long ago."""
+        """Return what was stored when this process took the lease; nothing if that is too long ago."""
         lease = self.of(account)
-        if lease is None or lease.thread != threading.get_ident() or lease.age > LOADED_S:
+        if lease is None or lease.age > LOADED_S:
             return ()
         loaded, lease.loaded = lease.loaded, ()
         return loaded
@@ -125,7 +125,8 @@ class Leases:
             if found is Found.ABSENT:
                 found = self._added(lease, run)
         except StoreError:
-            # What it may have done, where the answer was lost, ends by itself.
+            # Where only the answer was lost, it is ours.
+            self._keeper.value.leave(lease)
             lease.is_unsettled = False
             raise
         lease.is_had, lease.is_unsettled = found is Found.FREE, False
@@ -173,7 +174,10 @@ class Leases:
         parameters = {"of": lease.account, "me": lease.holder}
         try:
             freed = self._database.run("free a lock", lambda c: c.execute(statement, parameters).rowcount)
-        except StoreError as error:
+        except BaseException as error:
+            self._keeper.value.leave(lease)
+            if not isinstance(error, StoreError):
+                raise
             log.warning("the lock of an account ends by itself in some seconds: %s", error)
         else:
             if lease.is_had and not freed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from requests.adapters import HTTPAdapter
+from network_like import NetworkLike
 
 from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
@@ -14,17 +14,6 @@ pytest_plugins = ["exchanges", "redis_server", "servers"]
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")
-
-
-class NetworkLike(HTTPAdapter):
-    """Reaches a fake without a socket, and is taken for requests' own way to a network."""
-
-    def __init__(self, adapter):
-        super().__init__()
-        self._adapter = adapter
-
-    def send(self, request, **options):
-        return self._adapter.send(request, **options)
 
 
 class Clock:

@@ -50,7 +50,7 @@ def test_write_token_request__names_and_place(platform, place, names):
     request, headers = {"data": dict(CODE)}, dict(FORM)
 
     url, sent, written = write_token_request(
-        "https://a.example/", headers, request, client=TikTokClient("fake-key"), platform=platform
+        TikTokClient("fake-key"), platform, None, "https://a.example/", headers, request
     )
 
     assert ("https://a.example/", [place], names) == (url, list(written), sorted(written[place]))
@@ -62,10 +62,10 @@ def test_write_token_request__names_and_place(platform, place, names):
 
 def test_write_token_request__secret_bound():
     """The secret that the hook was given is sent where the request has none."""
-    bound = {"client": TikTokClient("fake-key"), "platform": LOGIN_KIT, "client_secret": "fake-bound"}
+    bound = (TikTokClient("fake-key"), LOGIN_KIT, "fake-bound")
 
-    *_, without = write_token_request("https://a.example/", FORM, {"data": {"code": "fake"}}, **bound)
-    *_, within = write_token_request("https://a.example/", FORM, {"data": dict(CODE)}, **bound)
+    *_, without = write_token_request(*bound, "https://a.example/", FORM, {"data": {"code": "fake"}})
+    *_, within = write_token_request(*bound, "https://a.example/", FORM, {"data": dict(CODE)})
 
     assert ["fake-bound", "fake-secret"] == [
         without["data"]["client_secret"],
@@ -96,12 +96,12 @@ def test_write_token_request__secret_bound():
 def test_write_refresh_request(platform, url, body):
     """A refresh has the surface's parameters in the surface's place, and no scope."""
     written_url, _, written = write_refresh_request(
+        TikTokClient("fake-key"),
+        platform,
+        "fake-secret",
         "https://a.example/",
         FORM,
         "grant_type=refresh_token&refresh_token=rft.fake%2A%21&scope=a+b&allow_redirects=True",
-        client=TikTokClient("fake-key"),
-        platform=platform,
-        client_secret="fake-secret",
     )
 
     def sorted_query(text):
@@ -120,4 +120,4 @@ def test_read_reply__wrapped():
         {"data": {"access_token": "act.fake", "captcha": ""}, "message": "success"}
     ).encode()
 
-    assert {"access_token": "act.fake"} == read_reply(response, platform=LOGIN_KIT_V1).json()
+    assert {"access_token": "act.fake"} == read_reply(LOGIN_KIT_V1, response).json()

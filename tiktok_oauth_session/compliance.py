@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -253,13 +253,12 @@ def _token_parameters(platform: Platform, fields: Mapping[str, Any]) -> dict[str
 
 
 def write_token_request(
+    client: Client,
+    platform: Platform,
+    client_secret: str | None,
     url: str,
     headers: Mapping[str, str],
     request: Mapping[str, Any],
-    *,
-    client: Client,
-    platform: Platform,
-    client_secret: str | None = None,
 ) -> tuple[str, dict[str, str], dict[str, Any]]:
     """Spell a code exchange the way its surface documents it (an ``access_token_request`` hook)."""
     fields = {
@@ -277,13 +276,12 @@ def write_token_request(
 
 
 def write_refresh_request(
+    client: Client,
+    platform: Platform,
+    client_secret: str | None,
     url: str,
     headers: Mapping[str, str],
     body: str,
-    *,
-    client: Client,
-    platform: Platform,
-    client_secret: str | None = None,
 ) -> tuple[str, dict[str, str], str]:
     """Spell a refresh the way its surface documents it (a ``refresh_token_request`` hook)."""
     fields = {
@@ -322,12 +320,22 @@ def tiktok_compliance_fix(
         The same session.
     """
     untyped: Any = session  # the stubs leave out the client and the request hooks
-    client = untyped._client = TikTokClient.of(untyped._client, platform)  # noqa: SLF001 - as its own fixes do
-    bound: dict[str, Any] = {"client": client, "platform": platform, "client_secret": client_secret}
-    read = functools.partial(read_reply, platform=platform)
-    register = untyped.register_compliance_hook
-    register("access_token_request", functools.partial(write_token_request, **bound))
-    register("refresh_token_request", functools.partial(write_refresh_request, **bound))
-    register("access_token_response", read)
-    register("refresh_token_response", read)
+    untyped._client = TikTokClient.of(untyped._client, platform)  # noqa: SLF001 - as its own fixes do
+    for kind, hook in dialect_hooks(untyped._client, platform, client_secret).items():  # noqa: SLF001 - see above
+        untyped.register_compliance_hook(kind, hook)
     return session
+
+
+def dialect_hooks(
+    client: Client, platform: Platform, client_secret: str | None = None
+) -> dict[str, Callable[..., Any]]:
+    """Return the compliance hooks of a surface, by their kind."""
+    # By position: a partial with keywords keeps a dict for them.
+    bound = (client, platform, client_secret)
+    read = functools.partial(read_reply, platform)
+    return {
+        "access_token_request": functools.partial(write_token_request, *bound),
+        "refresh_token_request": functools.partial(write_refresh_request, *bound),
+        "access_token_response": read,
+        "refresh_token_response": read,
+    }

@@ -184,7 +184,7 @@ class QRLogin:
         place = {"form": "data", "query": "params", "json": "json"}[session.platform.parameter_placement]
         transport = Transport(timeout=session.token_timeout)
         response = post(session, "POST", url, headers, {place: fields}, transport, may_replay=True)
-        flat = read_reply(response, platform=session.platform)
+        flat = read_reply(session.platform, response)
         return checked(flat, AuthorizationError, what, sent=secrets_in(fields))
 
     def _judged(self, reply: dict[str, Any]) -> QRStatus:

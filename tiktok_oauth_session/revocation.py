@@ -48,7 +48,7 @@ def revoke(
         raise RevocationError(f"{what}: {error}", error=error.error) from error
     secrets = secrets_in({**parameters, "token": token})
     checked(
-        read_reply(response, platform=platform),
+        read_reply(platform, response),
         RevocationError,
         "TikTok did not revoke the token",
         sent=secrets,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import requests
-from oauthlib.oauth2 import WebApplicationClient
 from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import InvalidSchema
 from requests_oauthlib import OAuth2Session
@@ -27,7 +26,7 @@ from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
 from tiktok_oauth_session._oauth.grants import RefreshGrant, basic_credentials, client_credentials
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session._process import PerProcess
-from tiktok_oauth_session.compliance import TikTokClient, add_token_to_json, tiktok_compliance_fix
+from tiktok_oauth_session.compliance import TikTokClient, add_token_to_json, dialect_hooks
 from tiktok_oauth_session.errors import ReauthorizationRequired, RevocationError, TokenError, TokenExpired
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.revocation import revoke
@@ -38,6 +37,15 @@ if TYPE_CHECKING:
     from tiktok_oauth_session.qr import QRLogin
 
 log = logging.getLogger(__name__)
+
+#: The kinds of hooks that requests-oauthlib knows.
+_HOOKS = (
+    "access_token_request",
+    "access_token_response",
+    "protected_request",
+    "refresh_token_request",
+    "refresh_token_response",
+)
 
 _leaving_parents_connections = PerProcess(threading.Lock)
 
@@ -57,6 +65,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     See `TikTokOAuth2Session` for what it does.
     """
 
+    # Defaults of what few sessions have: instances of a class share the keys of up to 29 attributes.
+    api_hosts: tuple[str, ...] = ()
+    _hooks: dict[str, _InOrder] | None = None
     _client_token: str | None = None
     _client_token_guard: PerProcess[threading.Lock] | None = None
     _told_where_it_went = False
@@ -88,26 +99,44 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         self.platform = platform
         self.client_secret = client_secret
         self.store = store
-        self.api_hosts = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
+        if api_hosts:
+            self.api_hosts = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
         self.token_timeout = token_timeout
-        self._open_id, self._open_id_is_given = open_id, open_id is not None
+        self._open_id = open_id
+        if open_id is not None:
+            self._open_id_is_given = True
         self._pid = os.getpid()
         key: Any = client_key or client_id  # None will do, whatever oauthlib's stubs say
         super().__init__(
             client_id=key,
-            client=client or WebApplicationClient(key),
+            client=TikTokClient.of(client, platform) if client else TikTokClient(key, platform=platform),
             scope=scope,
             redirect_uri=redirect_uri,
+            token=token if store is None else None,
             token_updater=token_updater,
             pkce=pkce,
             **parent_kwargs,
         )
         if not split_scopes(self.scope) and platform.default_scope:
             self._scope = list(platform.default_scope)
-        self.compliance_hook = {kind: _InOrder() for kind in self.compliance_hook}
-        tiktok_compliance_fix(self, platform=platform)
-        if token:
-            self._begin_with(TikTokToken(token))
+        if token and store is not None:
+            self._begin_with(store, TikTokToken(token))
+
+    @property
+    def compliance_hook(self) -> Any:
+        """The compliance hooks, TikTok's dialect first among them, by their kind."""
+        if self._hooks is None:
+            # When the first is needed or registered: an API call needs none.
+            dialect = dialect_hooks(self._client, self.platform)
+            self._hooks = {
+                kind: _InOrder({dialect[kind]: None} if kind in dialect else ()) for kind in _HOOKS
+            }
+        return self._hooks
+
+    @compliance_hook.setter
+    def compliance_hook(self, hooks: Any) -> None:
+        # The parent's constructor begins with none.
+        self._hooks = hooks if any(hooks.values()) else None
 
     def __getstate__(self) -> NoReturn:
         """Refuse to be copied or pickled.
@@ -237,7 +266,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         kwargs: dict[str, Any],
         token: TikTokToken,
     ) -> requests.Response:
-        hooks, platform, client = self.compliance_hook["protected_request"], self.platform, self._client
+        hooks = self._hooks["protected_request"] if self._hooks else ()
+        platform, client = self.platform, self._client
         for hook in hooks:
             url, headers, data = hook(url, headers, data)
         access_token = token.get("access_token") or ""
@@ -388,9 +418,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     def _reaches_a_network(self) -> bool:
         """Tell it from a session whose TikTok is a stand-in, as in tests: its tokens are nobody else's."""
         try:
-            return isinstance(self.get_adapter(self._refresh_url() or ""), HTTPAdapter)
+            adapter = self.get_adapter(self._refresh_url() or "")
         except InvalidSchema:
             return False
+        return type(adapter).send is HTTPAdapter.send
 
     def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
         """Use a token that is safely kept from now on, unless another thread has a newer one.
@@ -457,7 +488,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         if lacking and not (lacking == "refresh endpoint" and token_url):
             self._refuse(lacking)
         if mine.refresh_token != held.refresh_token and self.store is not None and self.open_id:
-            self._begin_with(mine)
+            self._begin_with(self.store, mine)
         transport = Transport(
             timeout=self.token_timeout if timeout is None else timeout,
             auth=auth,

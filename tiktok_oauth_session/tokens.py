@@ -58,16 +58,18 @@ _MARKS = (
 ISSUED_AT = "issued_at"
 
 _LIFETIMES = ("expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at")
-_NUMBERS = (
-    *_LIFETIMES,
-    ISSUED_AT,
-    REFRESH_STARTED_AT,
-    REFRESH_MAY_LAST_S,
-    REFRESH_TRIES,
-    REFRESH_PAUSED_AT,
-    REFRESH_PAUSE_S,
-    REFUSED_AT,
-    REFUSED_PAUSE_S,
+_NUMBERS = frozenset(
+    {
+        *_LIFETIMES,
+        ISSUED_AT,
+        REFRESH_STARTED_AT,
+        REFRESH_MAY_LAST_S,
+        REFRESH_TRIES,
+        REFRESH_PAUSED_AT,
+        REFRESH_PAUSE_S,
+        REFUSED_AT,
+        REFUSED_PAUSE_S,
+    }
 )
 
 
@@ -104,8 +106,8 @@ class TikTokToken(dict[str, Any]):
 
     def __init__(self, token: Mapping[str, Any] | None = None, /, **items: Any) -> None:
         super().__init__(token or {}, **items)
-        for name in _NUMBERS:
-            if name in self:
+        for name in _NUMBERS.intersection(self):
+            if type(self[name]) is not int:
                 number = _number(self.pop(name))
                 if number is not None:
                     self[name] = number

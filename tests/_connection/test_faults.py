@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from network_like import NetworkLike
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -223,7 +224,7 @@ def test_invalid_grant__is_remembered(fake_tiktok: FakeTikTok, tmp_path: Path, h
         for _ in range(3)
     ]
     for session in [connection.session, *others]:
-        session.mount("https://", fake_tiktok.adapter())
+        session.mount("https://", NetworkLike(fake_tiktok.adapter()))
         with pytest.raises(ReauthorizationRequired):
             session.get(USER_INFO)
 

@@ -23,7 +23,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from tiktok_oauth_session._connection.outcomes import REPLAY_PAUSE_CAP_S, REPLAY_PAUSE_S
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -35,10 +34,10 @@ from tiktok_oauth_session import (
     TikTokOAuthError,
     TikTokToken,
 )
-from tiktok_oauth_session._connection import process_memory as flights
-from tiktok_oauth_session._connection import token_source as homes
-from tiktok_oauth_session._connection import transaction as refresh
-from tiktok_oauth_session._connection.process_memory import Flights
+from tiktok_oauth_session._connection import process_memory, transaction
+from tiktok_oauth_session._connection.marks import PAUSE_CAP_S, PAUSE_S
+from tiktok_oauth_session._connection.process_memory import ProcessMemory
+from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.testing import FakeTikTok, RequestRecord
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
@@ -49,6 +48,10 @@ PASSING = st.sampled_from([1, 5, 60, 300, 3000, 6650, 7150, 7201, 100_000])
 WAYS = st.sampled_from(["call", "refresh", "refresh given"])
 MOMENTS = st.sampled_from(["before", "after"])
 ACCIDENTS = st.sampled_from(["reset_before", "reset_after", "refuse", "html", "truncated"])
+
+
+#: Seconds for what takes milliseconds.
+PATIENCE_S = 20.0
 
 
 class Killed(BaseException):
@@ -65,12 +68,14 @@ class Lives(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.now = 1_800_000_000.0
         self.patch.setattr(time, "time", lambda: self.now)
-        self.patch.setattr("time.sleep", lambda seconds: None)
+        #: Processes that were killed, as their marks name them.
+        self.gone: set[str | None] = set()
+        self.patch.setattr(transaction, "is_gone", self.gone.__contains__)
         self.directory = tempfile.mkdtemp()
         self.fake = FakeTikTok()
         self.key = AccountKey(self.fake.client_key, self.fake.users[0].open_id)
         self.sessions: dict[str, TikTokOAuth2Session] = {}
-        self.memories: dict[str, Flights] = {}
+        self.memories: dict[str, PerProcess[ProcessMemory]] = {}
         #: Called once, when TikTok has received a refresh and when it has carried it out.
         self.meanwhile: dict[str, Callable[[], object] | None] = {}
         for moment in ("before", "after"):
@@ -92,7 +97,7 @@ class Lives(RuleBasedStateMachine):
         """Return a process's session, with that process at work; a new process starts one."""
         if client not in self.sessions:
             # A handle and a memory of its own: processes share the files and nothing else.
-            self.memories[client] = Flights()
+            self.memories[client] = PerProcess(ProcessMemory)
             self.sessions[client] = TikTokOAuth2Session(
                 self.fake.client_key,
                 client_secret=self.fake.client_secret,
@@ -101,8 +106,7 @@ class Lives(RuleBasedStateMachine):
                 open_id=self.key.open_id,
             )
             self.sessions[client].mount("https://", self.fake.adapter())
-        for module in (flights, homes, refresh):
-            self.patch.setattr(module, "flights", self.memories[client])
+        self.patch.setattr(process_memory, "_memory", self.memories[client])
         return self.sessions[client]
 
     def ask(self, client: str, how: str) -> int | TikTokToken:
@@ -188,6 +192,7 @@ class Lives(RuleBasedStateMachine):
         with contextlib.suppress(Killed, TikTokOAuthError):
             self.ask(client, how)
         self.meanwhile.clear()
+        self.gone.add(self.memories[client].value.holder)
         del self.sessions[client]
 
     @rule(client=CLIENTS, how=WAYS)
@@ -206,6 +211,15 @@ class Lives(RuleBasedStateMachine):
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(TikTokOAuthError):
             patch.setattr(FileStore, "save", failing)
             self.ask(client, how)
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Let nothing go on in the background, as where a server freezes threads between requests."""
+        for known in list(process_memory.pending):
+            flight = known.flight
+            if flight is not None:
+                flight.give_up()
+                assert flight.wait(time.monotonic() + PATIENCE_S, lambda flight=flight: flight.is_over)
 
     @rule(client=CLIENTS)
     def revoke(self, client: str) -> None:
@@ -274,7 +288,7 @@ class Lives(RuleBasedStateMachine):
             answers = [r for r in records if r.delivered and (r.status or 0) < 500]
             assert len(answers) <= 1 + (spent in self.not_saved)
             for number, (one, other) in enumerate(itertools.pairwise(records[1:])):
-                pause = min(REPLAY_PAUSE_S * 2**number, REPLAY_PAUSE_CAP_S)
+                pause = min(PAUSE_S * 2**number, PAUSE_CAP_S)
                 assert other.at - one.at >= pause
             assert not any(replay is each for replay in records[1:] for each in self.early)
 

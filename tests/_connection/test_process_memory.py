@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import gc
+import json
 import threading
 import weakref
 
 import pytest
 import sqlalchemy
 
-from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, TokenError
-from tiktok_oauth_session._connection.process_memory import Flights
+from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, ReauthorizationRequired, TokenError
+from tiktok_oauth_session._connection.process_memory import ProcessMemory, memory
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.stores.encrypted import EncryptedStore
 from tiktok_oauth_session.stores.redis import RedisStore
@@ -98,21 +98,17 @@ def test_pause__ends_with_a_login(fake, make_session, clock, handle, key, log_in
     assert [False, True] == [record.committed for record in fake.requests_to("refresh")]
 
 
-def test_failure__is_shared_by_all_who_waited(fake, make_session, clock, handle, key, monkeypatch):
+def test_failure__is_shared_by_all_who_waited(fake, make_session, clock, handle, key):
     """Of eight requests that wait for one refresh, all get its failure, and TikTok one request."""
-    callers, waiting, all_there = 8, set(), threading.Event()
+    callers, all_there = 8, threading.Event()
 
-    def seen(store):
-        lock = store.lock
-
-        def arrive(key):
-            waiting.add(threading.get_ident())
-            if len(waiting) == callers:
+    def wait_for_all(record):
+        flight = memory().in_store(handle(), key).flight
+        for _ in range(2000):
+            if len(flight._news) == callers:
                 all_there.set()
-            return lock(key)
-
-        monkeypatch.setattr(store, "lock", arrive)
-        return store
+                return
+            threading.Event().wait(0.01)
 
     def call(session):
         with pytest.raises(TokenError) as caught:
@@ -121,19 +117,64 @@ def test_failure__is_shared_by_all_who_waited(fake, make_session, clock, handle,
 
     clock.advance(7200)
     fake.fail("refresh", "error", error="invalid_client", times=None)
-    fake.before("refresh", lambda record: all_there.wait(20))
-    shared = handle()
-    one_handle = handle() is shared
-    with contextlib.ExitStack() as stack:
-        stores = [seen(shared)] * callers if one_handle else [seen(handle()) for _ in range(callers)]
-        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(callers))
-        sessions = [make_session(store=s, open_id=key.open_id, token_updater=None) for s in stores]
+    fake.before("refresh", wait_for_all)
+    sessions = [make_session(store=handle(), open_id=key.open_id, token_updater=None) for _ in range(callers)]
+    with concurrent.futures.ThreadPoolExecutor(callers) as pool:
         errors = list(pool.map(call, sessions))
 
     assert all_there.is_set()
     assert ["invalid_client"] * callers == [error.error for error in errors]
     assert len({id(error) for error in errors}) == callers, "each caller has an error of its own"
     assert len(fake.requests_to("refresh")) == 1
+
+
+def test_refused_app__is_of_one_secret(fake, make_session, clock, handle, key):
+    """What TikTok says of a wrong secret holds for whoever has that secret, and for nobody else."""
+    clock.advance(7200)
+    options = {"store": handle(), "open_id": key.open_id, "token_updater": None}
+    for _ in range(3):
+        with pytest.raises(TokenError) as caught:
+            make_session(**options, client_secret="fake-old-secret").get(USER_INFO)
+    answer = make_session(**options).get(USER_INFO)
+
+    assert "invalid_client" == caught.value.error
+    assert 0 < caught.value.retry_after <= 15
+    assert 200 == answer.status_code
+    assert ["fake-old-secret", fake.client_secret] == [
+        record.form["client_secret"] for record in fake.requests_to("refresh")
+    ]
+
+
+def test_storeless__mocks_are_forgotten(fake, make_session, issue, clock):
+    """A session on a stand-in for TikTok begins with the token it is given, whatever others did with it."""
+    token, told = issue(), []
+    clock.advance(7200)
+    first = make_session(token=token)
+    first.get(USER_INFO)
+    fake.fail("refresh", "body", body=json.dumps(fake.issue_token()).encode())
+    second = make_session(token=token, token_updater=told.append)
+    second.get(USER_INFO)
+
+    assert [token["refresh_token"]] * 2 == [r.form["refresh_token"] for r in fake.requests_to("refresh")]
+    assert [second.token] == told
+    assert first.token != second.token
+
+
+def test_storeless__ends_with_the_successor(fake, make_session, issue, clock):
+    """What came for a token is remembered for as long as it lives itself."""
+    token = issue()
+    clock.advance(7200)
+    make_session(token=token, as_if_network=True).get(USER_INFO)
+    late = make_session(token=token, as_if_network=True)
+
+    assert 200 == late.get(USER_INFO).status_code
+    assert 1 == len(fake.requests_to("refresh"))
+
+    clock.advance(7200)
+    with pytest.raises(ReauthorizationRequired):
+        make_session(token=token, as_if_network=True).get(USER_INFO)
+
+    assert 2 == len(fake.requests_to("refresh"))
 
 
 def test_identity__of_different_tokens(tmp_path):
@@ -154,10 +195,10 @@ def test_identity__of_two_redis_handles(redis_client):
     assert one.identity != other.identity
 
 
-def test_flights__keep_no_store_alive(fake):
+def test_memory__keeps_no_store_alive(fake):
     """What is remembered of a connection does not hold on to the store that it was in."""
-    flights, store = Flights(), MemoryStore()
-    flights.of(store, AccountKey(fake.client_key, "user"))
+    known, store = ProcessMemory(), MemoryStore()
+    known.in_store(store, AccountKey(fake.client_key, "user"))
     gone = weakref.ref(store)
     del store
     gc.collect()
@@ -165,17 +206,17 @@ def test_flights__keep_no_store_alive(fake):
     assert gone() is None
 
 
-def test_flights__remember_so_many(fake, monkeypatch):
+def test_memory__remembers_so_many(fake, monkeypatch):
     """Those that were asked for last are remembered; the number is bounded."""
     monkeypatch.setattr("tiktok_oauth_session._connection.process_memory.REMEMBERED_CONNECTIONS", 2)
-    flights, store = Flights(), MemoryStore()
+    known, store = ProcessMemory(), MemoryStore()
     keys = [AccountKey(fake.client_key, str(number)) for number in range(3)]
-    first, second = (flights.of(store, key) for key in keys[:2])
-    flights.of(store, keys[0])
-    flights.of(store, keys[2])
+    first, second = (known.in_store(store, key) for key in keys[:2])
+    known.in_store(store, keys[0])
+    known.in_store(store, keys[2])
 
-    assert first is flights.of(store, keys[0])
-    assert second is not flights.of(store, keys[1])
+    assert first is known.in_store(store, keys[0])
+    assert second is not known.in_store(store, keys[1])
 
 
 def test_identity__default_is_the_handle():

@@ -209,11 +209,11 @@ def test_refresh__nothing_is_remembered_as_unsaved(make_session, old, key, clock
 
 def test_refresh__storeless_connections_are_found_by_every_token(fake, make_session, old, clock):
     """Without a store, sessions that still hold the first token get the third: it is known by all of them."""
-    first, late = make_session(token=old), make_session(token=old)
+    first, late = (make_session(token=old, as_if_network=True) for _ in range(2))
     for _ in range(2):
         make_due(first, clock, 0)
         first.get(USER_INFO)
-    middle = make_session(token=old)
+    middle = make_session(token=old, as_if_network=True)
 
     assert [200, 200] == [session.get(USER_INFO).status_code for session in (late, middle)]
     assert first.token == late.token == middle.token

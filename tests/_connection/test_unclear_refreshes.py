@@ -26,7 +26,7 @@ def callers(request, fake, make_session, issue, clock, tmp_path):
     """Two sessions of one connection whose access token has just died, as two workers have them."""
     token = issue()
     if request.param == "updater":
-        made = [make_session(token=token) for _ in range(2)]
+        made = [make_session(token=token, as_if_network=True) for _ in range(2)]
     else:
         shared = MemoryStore()
         stores = [shared if request.param == "one store" else FileStore(tmp_path) for _ in range(2)]

@@ -51,14 +51,14 @@ def test_refresh__restart(fake, tiktok, redis_servers, count, how):
     assert [] == [text for text in texts if "Check that the server runs" not in text]
 
 
-@pytest.mark.parametrize("scenario", ["assert_overtaken", "assert_answered_late", "assert_left_alone"])
-def test_refresh__lease_lost(fake, tiktok, redis_server, redis_client, scenario):
+@pytest.mark.parametrize("when", scenarios.LOST_LOCKS)
+def test_refresh__lease_lost(fake, tiktok, redis_server, redis_client, when):
     """When the lock is lost during a refresh, no second refresh token is spent and no newer token lost."""
 
     def cut():
         assert 1 == redis_client.delete(*redis_client.keys(LOCKS))
 
-    getattr(scenarios, scenario)(opens(redis_server), fake, tiktok, cut)
+    scenarios.assert_left_alone(opens(redis_server), fake, tiktok, cut, when)
 
 
 def test_refresh__lease_lost_before_the_mark(fake, tiktok, redis_client):

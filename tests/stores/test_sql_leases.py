@@ -430,7 +430,7 @@ def test_refresh__statements(store, engine):
     """A refresh is a transaction each for lock and load, mark, save and unlock."""
     assert is_free(store)
     transactions = []
-    event.listen(engine, "commit", lambda connection: transactions.append(connection))
+    event.listen(engine, "commit", transactions.append)
     sent = statements_of(engine, lambda: refresh(store))
 
     assert len(sent) == {"postgresql": 4, "mysql": 5}[engine.dialect.name]

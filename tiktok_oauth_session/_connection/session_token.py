@@ -33,7 +33,7 @@ class SessionTokenMixin(_Base):
     #: Under which key the store has the account: what the caller said, or else whose token it is.
     _open_id: str | None
     #: Whether the caller said it: then it stays so, whatever a reply says.
-    _open_id_is_given: bool
+    _open_id_is_given: bool = False
 
     @property
     def token(self) -> TikTokToken:
@@ -49,6 +49,10 @@ class SessionTokenMixin(_Base):
     @token.setter
     def token(self, value: Mapping[str, Any] | None) -> None:
         token = TikTokToken(value)
+        if not token and not self._client.token:
+            # As every session begins.
+            self._client.token = token
+            return
         key = self._key(token)
         if token and self.store is not None and key:
             self.store.save(key, token)
@@ -99,23 +103,15 @@ class SessionTokenMixin(_Base):
 
     # --- beginning with a token --------------------------------------------------------------------
 
-    def _begin_with(self, token: TikTokToken) -> None:
+    def _begin_with(self, store: TokenStore, token: TikTokToken) -> None:
         """Begin with a token, unless the store knows a newer one of this account."""
         key = self._key(token)
-        if self.store is None or not (key or token.refresh_token):
-            self._use(token)
-        elif key:
-            self._use(self._stored_or(token, key))
+        if key:
+            self._use(_stored_or(store, token, key))
+        elif token.refresh_token:
+            self._begin_unnamed(store, token)
         else:
-            self._begin_unnamed(self.store, token)
-
-    def _stored_or(self, token: TikTokToken, key: AccountKey) -> TikTokToken:
-        assert self.store is not None  # noqa: S101 - for mypy: the callers have looked
-        with self.store.lock(key):
-            stored = self.store.load(key)
-            if stored is None:
-                self.store.save(key, token)
-        return token if stored is None else stored
+            self._use(token)
 
     # --- a token that does not say whose it is -----------------------------------------------------
 
@@ -125,7 +121,7 @@ class SessionTokenMixin(_Base):
         Until a reply tells, all processes that were given it find each other under the refresh token's
         digest. Afterwards the account's open_id stands there.
         """
-        stored = self._stored_or(token, _unnamed_key(self.client_id, token))
+        stored = _stored_or(store, token, _unnamed_key(self.client_id, token))
         if stored.open_id:
             named = store.load(AccountKey(self.client_id or "", stored.open_id))
             self._open_id = stored.open_id
@@ -147,7 +143,7 @@ class SessionTokenMixin(_Base):
         if unnamed is None or not new.open_id:
             return new
         try:
-            stored = self._stored_or(new, key)
+            stored = _stored_or(store, new, key)
             with contextlib.suppress(StoreConflict):
                 store.save(unnamed, TikTokToken(open_id=new.open_id), replacing=new.refresh_token)
         except StoreError as error:
@@ -197,6 +193,15 @@ class SessionTokenMixin(_Base):
                 f"({stored.open_id}); nothing was saved. Delete the account first if it changes hands.",
                 token=token,
             )
+
+
+def _stored_or(store: TokenStore, token: TikTokToken, key: AccountKey) -> TikTokToken:
+    """Return what the store holds of an account; a token that it holds from now on, if there is none."""
+    with store.lock(key):
+        stored = store.load(key)
+        if stored is None:
+            store.save(key, token)
+    return token if stored is None else stored
 
 
 def _unnamed_key(client_key: str | None, token: TikTokToken) -> AccountKey:

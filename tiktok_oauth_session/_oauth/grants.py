@@ -224,7 +224,7 @@ class PreparedRefresh:
         own: TikTokToken | None = None
         refusal: TokenError | None = None
         try:
-            own = self._token_in(read_reply(response, platform=self._session.platform))
+            own = self._token_in(read_reply(self._session.platform, response))
             keep(own)
         except TokenError as error:
             refusal = error

@@ -130,7 +130,7 @@ def _log_id(body: Mapping[str, Any]) -> str | None:
     return None
 
 
-def read_reply(response: requests.Response, *, platform: Platform) -> requests.Response:
+def read_reply(platform: Platform, response: requests.Response) -> requests.Response:
     """Make a wrapped token reply flat (an ``access_token_response`` and ``refresh_token_response`` hook)."""
     body = json_object(response)
     if body is not None:

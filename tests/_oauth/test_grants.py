@@ -320,7 +320,7 @@ def test_redirect__never_followed(fake, nosy, issue, log_in, act):
 
 
 @pytest.mark.parametrize("act", ["token", "refresh", "client_token", "revoke"])
-@pytest.mark.parametrize(("option", "timeout"), [({}, (5.0, 30.0)), ({"token_timeout": 7}, 7)])
+@pytest.mark.parametrize(("option", "timeout"), [({}, (5.0, 20.0)), ({"token_timeout": 7}, 7)])
 def test_timeout__every_oauth_request(fake, make_session, issue, log_in, act, option, timeout, monkeypatch):
     """No OAuth request waits for ever."""
     session = make_session(token=issue(), **option)

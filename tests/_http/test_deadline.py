@@ -103,9 +103,9 @@ def test_deadline__full_pool(session):
     with Endpoint(HEAD + b"Content-Length: 99\r\n\r\n", drips=[]) as endpoint:
         download = session.post(endpoint.url, data=b"download", stream=True)
         assert_given_up(lambda: ask_at(session, endpoint, HURRY), sent=False)
+        assert_no_thread_left()
         download.close()
 
-        assert_no_thread_left()
         assert [b"download"] == endpoint.bodies
 
 

@@ -126,18 +126,21 @@ def test_reply__goes_on_after_its_json(session, rest):
 
 
 @pytest.mark.parametrize("rest", [b"", b"X: y\r\n"], ids=["no trailers", "trailers"])
-def test_reply__last_chunk_after_the_json(session, rest):
+def test_reply__last_chunk_after_the_json(session, monkeypatch, rest):
     """The last chunk, which comes a little later, leaves a connection with its own timeout for the next."""
+    timeouts, put = [], urllib3.HTTPConnectionPool._put_conn
+
+    def note(pool, connection):
+        timeouts.append(connection.sock.gettimeout())
+        put(pool, connection)
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "_put_conn", note)
     parts = (HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(TOKEN), b"0\r\n", rest + b"\r\n")
 
     with Endpoint(parts[0], drips=parts[1:]) as endpoint:
         assert [TOKEN, TOKEN] == [ask_at(session, endpoint).content for _ in range(2)]
         assert 1 == endpoint.connections
-        (pool,) = session.get_adapter("http://").poolmanager.pools._container.values()
-        connection = pool._get_conn()
-        timeout = connection.sock.gettimeout()
-        pool._put_conn(connection)
-        assert 10 == timeout
+        assert [10, 10] == timeouts
 
 
 def test_reply__complete_at_the_deadline(session):

@@ -138,8 +138,7 @@ def test_sent__connection_that_was_lent_before(session):
     """On a connection that is used again, what is sent counts as sent."""
     with Endpoint(HEAD + b"Content-Length: 2\r\n\r\n{}") as endpoint:
         ask_at(session, endpoint)
-        endpoint._parts = (b"HTTP/1.1",)
-        endpoint._closing = True
+        endpoint._parts = (b"nonsense\r\n\r\n",)
         with pytest.raises(NoReply, match="may or may not") as caught:
             ask_at(session, endpoint)
 

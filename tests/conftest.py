@@ -37,14 +37,6 @@ def clock(monkeypatch):
     return frozen
 
 
-@pytest.fixture
-def pauses(monkeypatch):
-    """The seconds that somebody wanted to sleep; nobody does."""
-    asked = []
-    monkeypatch.setattr("time.sleep", asked.append)
-    return asked
-
-
 @pytest.fixture(autouse=True)
 def impatient_callers(monkeypatch):
     """Let nobody wait for a store that was broken on purpose."""

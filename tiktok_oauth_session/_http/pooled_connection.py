@@ -55,8 +55,7 @@ class PooledConnection:
             self.given_up = True
             for each in (self._socket, *(connection.sock for connection in self._borrowed)):
                 # Not closed, which is for the thread that uses it; and not by a method of `SSLSocket`, which
-                # would go on without TLS. What is no socket, or none any more (gevent's then lacks its
-                # attributes), ends by its own timeout.
+                # would go on without TLS. What is no socket, or none any more, ends by its own timeout.
                 with contextlib.suppress(AttributeError, OSError, TypeError):
                     socket.socket.shutdown(each, socket.SHUT_RDWR)
 

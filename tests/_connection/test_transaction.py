@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import threading
+import time
 
 import pytest
 
@@ -16,7 +18,7 @@ from tiktok_oauth_session import (
     TokenError,
     TokenNotSaved,
 )
-from tiktok_oauth_session._connection.process_memory import pending
+from tiktok_oauth_session._connection.process_memory import memory, pending
 from tiktok_oauth_session.stores import StoreConflict, check_replacing
 from tiktok_oauth_session.tokens import REFRESH_STARTED_AT
 
@@ -326,6 +328,54 @@ def test_updater__that_uses_the_session(fake, make_session, old, clock, with_sto
     assert 200 == session.get(USER_INFO).status_code
     assert [200] == answers
     assert len(fake.requests_to("refresh")) == 1
+
+
+def test_updater__of_a_caller_that_went_on(fake, make_session, old, key, clock):
+    """An advisory refresh that gets its lock late keeps nobody, and its updater is told all the same."""
+    free, told, by = threading.Event(), [], []
+
+    class Starved(MemoryStore):
+        def try_lock(self, key, *, timeout=0.0):
+            assert free.wait(PATIENCE_S)
+            return super().try_lock(key, timeout=timeout)
+
+    def updater(token):
+        by.append(threading.current_thread())
+        told.append(token)
+
+    store = Starved()
+    MemoryStore.save(store, key, old)
+    session = make_session(store=store, open_id=key.open_id, token_updater=updater)
+    make_due(session, clock, 300)
+    answer = session.get(USER_INFO)
+    flight = memory().in_store(store, key).flight
+
+    assert 200 == answer.status_code
+    assert old == session.token
+    assert [] == fake.requests_to("refresh")
+
+    free.set()
+
+    assert flight.wait(time.monotonic() + PATIENCE_S, lambda: bool(told))
+    assert [store.load(key)] == told != [old]
+    assert threading.main_thread() not in by
+
+
+def test_pending__ends_with_a_login(make_session, old, key, log_in):
+    """What an updater did not take of the token before is no longer owed once somebody has logged in."""
+    session = make_session(store=MemoryStore(), token=old, token_updater=refuse)
+    with pytest.raises(TokenNotSaved):
+        session.refresh_token()
+    owed = len(pending)
+    session.token_updater = None
+    log_in(session)
+
+    assert (1, 0) == (owed, len(pending))
+
+
+def refuse(token):
+    """Be an updater that is down."""
+    raise OSError("down")
 
 
 def test_refresh__fails_before_anything_is_sent(fake, make_session, old, key):

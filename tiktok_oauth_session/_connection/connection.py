@@ -139,6 +139,7 @@ class Connection:
         )
         with ending.excluding_all():
             revoke(ending.current())
+            self._known.let_go()
 
     # --- by whom -----------------------------------------------------------------------------------
 

@@ -91,6 +91,11 @@ class KnownConnection:
             pending.add(self)
         self._forget_if_nothing_is_pending()
 
+    def let_go(self) -> None:
+        """Let go of whatever waits to be taken: the connection is over, or begins anew."""
+        self.unsaved = None
+        self.owe(None)
+
     def _forget_if_nothing_is_pending(self) -> None:
         if not self.is_pending:
             pending.discard(self)
@@ -168,7 +173,9 @@ class ProcessMemory:
     def forget(self, store: TokenStore, key: AccountKey) -> None:
         """Drop what is known of a stored connection, which a login has replaced."""
         with self.guard:
-            self._in_stores.pop((store.identity, key), None)
+            known = self._in_stores.pop((store.identity, key), None)
+        if known is not None:
+            known.let_go()
 
     def _remembered(
         self,
@@ -209,11 +216,12 @@ class ProcessMemory:
 
     def refuse_app(self, app: Hashable, error: str) -> float:
         """Remember that TikTok refuses an app; return for how many seconds."""
-        before = self._refused_apps.get(app)
-        pause = min(2 * before.pause_s if before else APP_PAUSE_S, PAUSE_CAP_S)
-        self._refused_apps[app] = _RefusedApp(error, pause, time.monotonic() + pause)
-        while len(self._refused_apps) > REMEMBERED_APPS:
-            self._refused_apps.popitem(last=False)
+        with self.guard:
+            before = self._refused_apps.get(app)
+            pause = min(2 * before.pause_s if before else APP_PAUSE_S, PAUSE_CAP_S)
+            self._refused_apps[app] = _RefusedApp(error, pause, time.monotonic() + pause)
+            while len(self._refused_apps) > REMEMBERED_APPS:
+                self._refused_apps.popitem(last=False)
         return pause
 
     def accept_app(self, app: Hashable) -> None:

@@ -106,6 +106,7 @@ NUMBERS = [
     ("tries again after at most {:g} seconds", process_memory.WORKING_PAUSE_S),
     ("`token_timeout` is ({:g},", TOKEN_TIMEOUT_S[0]),
     (", {:g}) seconds, to connect and to read", TOKEN_TIMEOUT_S[1]),
+    ("its own deadline and {:g} seconds", connection.OUTCOME_S),
     ("held back for at most {:g} seconds", single_flight.HOLD_BACK_S),
     ("a save that fails another {:g} seconds", single_flight.HOLD_BACK_S),
     ("first after {:g} seconds", transaction.SAVE_PAUSE_S[0]),
@@ -116,6 +117,7 @@ NUMBERS = [
     ("less than {:g} seconds ago is not final", transaction.NOT_FINAL_S),
     ("then a pause of {:g} second that doubles", marks.UNSENT_PAUSE_S),
     ("or else a pause of {:g} seconds that doubles", marks.PAUSE_S),
+    ("not for {:g} seconds, and twice as long each time", marks.PAUSE_S),
     ("with this secret for {:g} seconds, doubling", process_memory.APP_PAUSE_S),
     ("No pause is longer than {:g} seconds", marks.PAUSE_CAP_S),
 ]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
+from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S
+from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.testing import FakeTikTok
+from tiktok_oauth_session.tokens import ADVISORY_WINDOW_S, MANDATORY_WINDOW_S
 
 TOP = Path(__file__).parents[1]
 
@@ -21,6 +26,11 @@ def python_blocks(page):
 def run(code, page, names):
     """Run a block of a page."""
     exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documentation
+
+
+def words(page):
+    """Return the text of a page without its line breaks."""
+    return " ".join((TOP / page).read_text().split())
 
 
 @pytest.fixture
@@ -87,3 +97,74 @@ def test_web_application_page__login(tiktok, tmp_path):
 
     assert (400, 302) == (forged.status_code, came_back.status_code)
     assert tiktok.users[0].display_name == home.text
+
+
+NUMBERS = [
+    ("less than {:g} minutes (advisory)", ADVISORY_WINDOW_S / 60),
+    ("less than {:g} minute (mandatory)", MANDATORY_WINDOW_S / 60),
+    ("not begun within {:g} second", connection.ADVISORY_PATIENCE_S),
+    ("tries again after at most {:g} seconds", process_memory.WORKING_PAUSE_S),
+    ("`token_timeout` is ({:g},", TOKEN_TIMEOUT_S[0]),
+    (", {:g}) seconds, to connect and to read", TOKEN_TIMEOUT_S[1]),
+    ("its own deadline and {:g} seconds", connection.OUTCOME_S),
+    ("held back for at most {:g} seconds", single_flight.HOLD_BACK_S),
+    ("a save that fails another {:g} seconds", single_flight.HOLD_BACK_S),
+    ("first after {:g} seconds", transaction.SAVE_PAUSE_S[0]),
+    ("at most {:g} seconds apart", transaction.SAVE_PAUSE_S[1]),
+    ("starved pool for {:g} seconds", LOCK_TIMEOUT_S),
+    ("Callers are told after {:g} seconds", single_flight.SAVE_PATIENCE_S),
+    ("deadline and {:g} seconds more", marks.GRACE_S),
+    ("less than {:g} seconds ago is not final", transaction.NOT_FINAL_S),
+    ("then a pause of {:g} second that doubles", marks.UNSENT_PAUSE_S),
+    ("or else a pause of {:g} seconds that doubles", marks.PAUSE_S),
+    ("not for {:g} seconds, and twice as long each time", marks.PAUSE_S),
+    ("with this secret for {:g} seconds, doubling", process_memory.APP_PAUSE_S),
+    ("No pause is longer than {:g} seconds", marks.PAUSE_CAP_S),
+]
+OPERATORS_NUMBERS = [
+    ("5 + 20 = {:g} seconds", sum(TOKEN_TIMEOUT_S)),
+    ("held back for {:g} seconds", single_flight.HOLD_BACK_S),
+    ("not before {:g} seconds after the mark", sum(TOKEN_TIMEOUT_S) + marks.GRACE_S),
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "phrase", "number"),
+    [
+        *[("docs/how-tokens-stay-alive.md", *each) for each in NUMBERS],
+        *[("docs/operators.md", *each) for each in OPERATORS_NUMBERS],
+    ],
+)
+def test_pages__numbers(page, phrase, number):
+    """The seconds on the pages about refreshes are those in the code."""
+    assert phrase.format(number) in words(page)
+
+
+@pytest.mark.parametrize("module", ["redis", "sqlalchemy"])
+def test_pages__numbers_of_leases(module):
+    """So are those of leases, whichever server they are in."""
+    pytest.importorskip(module)
+    where = {"redis": "stores.redis.leases", "sqlalchemy": "stores.sql.keeper"}[module]
+    leases = importlib.import_module(f"tiktok_oauth_session.{where}")
+    text = words("docs/how-tokens-stay-alive.md")
+
+    assert f"A lease lasts {leases.LEASE_S:g} seconds and is renewed every {leases.RENEW_S:g} seconds" in text
+    assert f"it lasts {leases.UNKEPT_LEASE_S:g} seconds" in text
+
+
+PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md")))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages__links(page):
+    """A link to another page, or to a heading of one, leads somewhere."""
+    text = (TOP / page).read_text()
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text)
+
+    for path, anchor in links:
+        target = (TOP / page).parent / path if path else TOP / page
+        assert target.exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
+            assert anchor in slugs

@@ -82,9 +82,9 @@ class StoreConflict(StoreError):
 class TokenNotSaved(StoreError):
     """TikTok issued a new token and it could not be saved.
 
-    After a refresh the old refresh token is spent; while this process lives, the next call saves the
-    new one again before anything else. After a login, or if the process is about to end, save `token`
-    yourself: nothing else holds it.
+    After a refresh the old refresh token is spent; while this process lives, it goes on trying to save the
+    new one, and so does the next call before anything else. A token_updater that failed is told again by the
+    next call. After a login, or if the process is about to end, save `token` yourself: nothing else holds it.
     """
 
     #: The new token, the only copy outside this process's memory.

@@ -189,8 +189,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         Raises:
             InsecureTransportError: Plain http to another machine.
             ReauthorizationRequired: Only a new login helps.
-            TokenError: The token could not be refreshed and no longer works.
+            TokenError: The token could not be refreshed and no longer works. ``retry_after`` says in how
+                many seconds it is worth another call, where that is known.
             TokenNotSaved: It was refreshed and could not be saved.
+            StoreError: The store failed, and no token is known that works.
         """
         platform = self.platform
         may_travel, may_see_token = verdict_on(url, (*platform.api_hosts, *self.api_hosts))
@@ -475,7 +477,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         Raises:
             ReauthorizationRequired: TikTok refused the refresh token, or there is none.
-            TokenError: TikTok gave no token for another reason.
+            TokenError: TikTok gave no token for another reason, or was not asked, because it refused or did
+                not answer a moment ago: ``retry_after`` says for how many seconds.
             TokenNotSaved: The new token could not be saved.
             StoreError: The store failed, and no new token was issued.
 
@@ -634,16 +637,18 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
         token: A token to begin with, as in `OAuth2Session`. The dict is copied. With a store that holds
             the account already, the store's token is used; one that does not hold it gets this one, so do
             not pass what may be older than a logout, such as a token in a cookie.
-        token_updater: Called with the new token after every change. If it raises, `TokenNotSaved` is
-            raised in turn, with the new token.
+        token_updater: Called with the new token after every change, in the thread that asked for it. If it
+            raises, `TokenNotSaved` is raised in turn, with the new token, and the next call tells it again.
         store: Where tokens live; see `tiktok_oauth_session.stores`.
-        open_id: Which of the store's accounts this session is for. None until somebody logs in.
+        open_id: Which of the store's accounts this session is for. It stays the account's key, whatever a
+            reply says, and may be an id of your own. None until somebody logs in.
         platform: Which of TikTok's OAuth surfaces.
         pkce: ``"S256"`` uses PKCE with TikTok's hex challenge; None uses it where TikTok requires it,
             which is for loopback redirect URIs.
         api_hosts: Further hosts that may be shown the token. ``"*"`` allows every host, and so hands the
             token to whoever a URL in your data names: unsafe.
-        token_timeout: Seconds to connect and seconds to wait for a reply, for OAuth endpoints only.
+        token_timeout: Seconds to connect and seconds to wait for a reply, for OAuth endpoints only. Together
+            they are the deadline of a whole request, whatever takes its time; one number counts as both.
         **parent_kwargs: ``client``, ``state``, ``auto_refresh_url``, ``auto_refresh_kwargs`` as in
             `OAuth2Session`.
 

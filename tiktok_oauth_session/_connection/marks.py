@@ -123,14 +123,14 @@ class Marks(NamedTuple):
         return self._replace(paused_at=time.time(), pause_s=min(seconds, PAUSE_CAP_S), paused_after=error)
 
     def paused_s(self) -> float:
-        """Return for how many seconds nobody asks."""
-        return _left(self.paused_at, min(self.pause_s, PAUSE_CAP_S))
+        """Return for how many seconds nobody asks. A pause that is longer than any of ours counts as none."""
+        return _left(self.paused_at, self.pause_s) if self.pause_s <= PAUSE_CAP_S else 0.0
 
     # --- access tokens that are refused ------------------------------------------------------------
 
     def refused_s(self) -> float:
         """Return for how many seconds another refusal of the access token leads to no refresh."""
-        return _left(self.refused_at, min(self.refused_pause_s, PAUSE_CAP_S))
+        return _left(self.refused_at, self.refused_pause_s) if self.refused_pause_s <= PAUSE_CAP_S else 0.0
 
     def of_successor(self) -> Marks:
         """Return the marks of a token that a refused access token led to."""

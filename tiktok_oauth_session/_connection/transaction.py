@@ -79,7 +79,7 @@ class Demand(NamedTuple):
     is_due: Callable[[TikTokToken], bool]
     #: Whether TikTok says that the access token is dead.
     is_refused: bool = False
-    #: Seconds to wait for somebody else who refreshes; None: as long as it takes.
+    #: Seconds to wait for somebody else who refreshes; None: `LOCK_TIMEOUT_S`.
     lock_timeout: float | None = None
 
 
@@ -124,14 +124,16 @@ class Transaction:
         """Save again and again, until it succeeds, is not wanted any more, or the process ends.
 
         Without the lock in between: whoever logs the account in, or out, must not wait for a full disk. The
-        mark keeps others from sending the spent refresh token meanwhile.
+        mark keeps others from sending the spent refresh token for as long as a request could be under way.
         """
         pause, end = SAVE_PAUSE_S[0], math.inf
+        log.warning("a new token is not saved yet, and is tried again: %s", error)
         while True:
             self._flight.fail_to_save(error)
             if main_thread_has_ended():
                 end = min(end, time.monotonic() + HOLD_BACK_S)
             if self._flight.is_given_up or time.monotonic() >= end:
+                log.error("a new token was never saved, and its predecessor is spent: %s", error)
                 raise error
             self._flight.rest(pause)
             pause = min(2 * pause, SAVE_PAUSE_S[1])
@@ -146,7 +148,7 @@ class Transaction:
 
     @contextlib.contextmanager
     def excluding_all(self) -> Iterator[None]:
-        """Hold the account's lock, for as long as it takes to get it.
+        """Hold the account's lock, and wait for it as long as anybody does.
 
         Raises:
             StoreError: It could not be had.

@@ -102,7 +102,7 @@ def test_web_application_page__login(tiktok, tmp_path):
 NUMBERS = [
     ("less than {:g} minutes (advisory)", ADVISORY_WINDOW_S / 60),
     ("less than {:g} minute (mandatory)", MANDATORY_WINDOW_S / 60),
-    ("not begun within {:g} second", connection.ADVISORY_PATIENCE_S),
+    ("not begun within {:g} seconds", connection.ADVISORY_PATIENCE_S),
     ("tries again after at most {:g} seconds", process_memory.WORKING_PAUSE_S),
     ("`token_timeout` is ({:g},", TOKEN_TIMEOUT_S[0]),
     (", {:g}) seconds, to connect and to read", TOKEN_TIMEOUT_S[1]),

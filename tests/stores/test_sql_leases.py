@@ -247,11 +247,12 @@ def test_mark__needs_the_lock(store, other):
     assert noted() == store.load(KEY)
 
 
-def test_save__needs_no_lock(store, other):
-    """A new token is saved by whoever spent the old one, whoever has the lock."""
+@pytest.mark.parametrize("replacing", [None, token().refresh_token], ids=["login", "refresh"])
+def test_save__needs_no_lock(store, other, replacing):
+    """A login waits for no refresh, and a new token is saved by whoever spent the old one."""
     with other.lock(KEY), ThreadPoolExecutor(1) as pool:
         before = other.load(KEY)
-        pool.submit(store.save, KEY, token(2), replacing=token().refresh_token).result(PATIENCE_S)
+        pool.submit(store.save, KEY, token(2), replacing=replacing).result(PATIENCE_S)
         after = other.load(KEY)
 
     assert [token(1), token(2)] == [before, after]

@@ -153,12 +153,11 @@ class SQLStore(TokenStore):
         return None if document is None else opened(key, document)
 
     def save(self, key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
-        """Keep the account's token.
+        """Keep the account's token. Waits for nobody's lock, but for one case.
 
-        With `replacing` another refresh token than the token's own, it is one compare-and-swap that needs
-        no lock and waits for none. With its own it is a note about a token, which needs the account's lock,
-        and takes it for that long unless the calling thread holds it. Whoever does, and is held up, learns
-        here that it is somebody else's by now.
+        With `replacing` the token's own refresh token it is a note about that token, which needs the
+        account's lock, and takes it for that long unless the calling thread holds it. Whoever does, and was
+        held up, learns here that it is somebody else's by now.
 
         Raises:
             StoreConflict: Another token is stored, or the lock is lost.
@@ -166,13 +165,12 @@ class SQLStore(TokenStore):
         """
         key = AccountKey(*key)
         row = row_of(key, token)
-        if replacing is not None and row["refresh_token_digest"] != digest(replacing):
+        if replacing is None:
+            self._put(key, row)
+        elif row["refresh_token_digest"] != digest(replacing):
             self._swap(key, row, replacing)
-            return
-        with self.lock(key):
-            if replacing is None:
-                self._put(key, row)
-            else:
+        else:
+            with self.lock(key):
                 self._mark(key, row, replacing)
 
     def delete(self, key: AccountKey) -> None:

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def hear():
     """In the child: return what the test says next; None when it says no more."""
     line = sys.stdin.readline()
     return json.loads(line) if line else None
+
+
+def let_refreshes_end():
+    """Wait for refreshes of this process that have told their callers, and still let go of the lock."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("tiktok-") and not thread.daemon:
+            thread.join(PATIENCE_S)
 
 
 def environment(**more):

@@ -10,7 +10,7 @@ import sys
 import warnings
 
 import redis
-from child_processes import hear, say
+from child_processes import hear, let_refreshes_end, say
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -26,6 +26,7 @@ def opened(port):
     try:
         yield RedisStore(client)
     finally:
+        let_refreshes_end()
         client.close()
 
 

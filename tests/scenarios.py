@@ -64,6 +64,16 @@ def call(session, url):
         return error
 
 
+def call_until_it_works(session, url):
+    """Call until it works or is over; return what came of it last."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        answer = call(session, url)
+        if answer == 200 or isinstance(answer, ReauthorizationRequired) or time.monotonic() > deadline:
+            return answer
+        threading.Event().wait(0.2)
+
+
 def connect(fake, store, *, left):
     """Save the token of a new user, with so many seconds left; return whose it is."""
     open_id = fake.add_user().open_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import redis_users
 import sql_users
 from servers import SQLite
 
@@ -42,7 +43,7 @@ def open_new(kind, request):
         return open_file(directory / "tokens")
     if kind == "redis":
         request.getfixturevalue("redis_client")
-        return f"import_module('redis_users').opened({request.getfixturevalue('redis_server').port})"
+        return redis_users.opens(request.getfixturevalue("redis_server"))
     if kind == "sqlite":
         return open_database(SQLite(directory / "tokens.db"))
     server = request.getfixturevalue(kind)

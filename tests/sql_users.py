@@ -10,7 +10,7 @@ import sys
 import warnings
 
 import sqlalchemy
-from child_processes import hear, say
+from child_processes import hear, let_refreshes_end, say
 from sqlalchemy import event
 
 from tiktok_oauth_session.stores.sql import SQLStore, keeper
@@ -24,6 +24,7 @@ def opened(url, **options):
     try:
         yield SQLStore(engine)
     finally:
+        let_refreshes_end()
         engine.dispose()
 
 

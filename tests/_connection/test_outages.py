@@ -7,16 +7,14 @@ import os
 import signal
 import sys
 import threading
-import time
 
 import pytest
+import redis_users
 from child_processes import ChildProcess, hear, say
 from redis_server import RedisServer, require_redis_server
-from scenarios import PATIENCE_S, answers_of, call, connect, opened, session_on
+from scenarios import PATIENCE_S, answers_of, call, call_until_it_works, connect, opened, session_on
 from servers import MariaDB, PostgreSQL, own_server
 from shared_stores import open_database
-
-from tiktok_oauth_session import ReauthorizationRequired
 
 #: Seconds that the server is away, and until the worker is recycled meanwhile.
 OUTAGE_S, RECYCLED_AFTER_S = 4.0, 1.0
@@ -35,11 +33,11 @@ IDLE = {
 def be_recycled(url, opens, open_id):
     """Refresh until SIGTERM ends this worker."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    with opened(opens) as store:
-        session = session_on(url, store, open_id)
-        say(authorized=session.authorized)
-        call(session, url)
-        signal.pause()
+    # As an application that is stopped: it closes nothing.
+    session = session_on(url, lent.enter_context(opened(opens)), open_id)
+    say(authorized=session.authorized)
+    call(session, url)
+    signal.pause()
 
 
 # --- in the test ------------------------------------------------------------------------------------
@@ -51,20 +49,10 @@ def running(kind, directory):
     if kind == "redis":
         require_redis_server()
         with RedisServer(directory / "redis") as server:
-            yield server, f"import_module('redis_users').opened({server.port})"
+            yield server, redis_users.opens(server)
     else:
         with own_server({"postgresql": PostgreSQL, "mariadb": MariaDB}[kind]) as server:
             yield server, open_database(server)
-
-
-def call_until_it_works(session, url):
-    """Call until it works or is over; return what came of it last."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        answer = call(session, url)
-        if answer == 200 or isinstance(answer, ReauthorizationRequired) or time.monotonic() > deadline:
-            return answer
-        threading.Event().wait(0.2)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
@@ -149,4 +137,5 @@ def test_connection__killed(fake, database_server, moment):
 
 
 if __name__ == "__main__":
+    lent = contextlib.ExitStack()
     be_recycled(**hear())

@@ -8,7 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from scenarios import PATIENCE_S, call, connect, session_on
+from child_processes import let_refreshes_end
+from scenarios import call, connect, session_on
 
 from tiktok_oauth_session import TokenNotSaved
 from tiktok_oauth_session.stores.sql import SQLStore
@@ -29,12 +30,8 @@ def engine(request, engines):
     """The engine of the application."""
     server = request.getfixturevalue(request.param)
     server.clear()
-    before = set(threading.enumerate())
     yield engines(server, pool_size=POOL_SIZE, max_overflow=0, pool_timeout=POOL_TIMEOUT_S)
-    # A refresh for which its caller did not wait uses the engine until it has ended.
-    for thread in set(threading.enumerate()) - before:
-        if not thread.daemon:
-            thread.join(PATIENCE_S)
+    let_refreshes_end()
 
 
 @pytest.fixture

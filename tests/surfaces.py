@@ -75,5 +75,5 @@ def reply(body, status=200, content_type="application/json"):
 def refusal(platform, body, status=200):
     """What a token reply raises."""
     with pytest.raises(TokenError) as caught:
-        token_fields(read_reply(reply(body, status), platform=platform))
+        token_fields(read_reply(platform, reply(body, status)))
     return caught.value

@@ -199,7 +199,7 @@ def test_no_json_object(body, status, content_type):
     response = reply(body, status, content_type)
 
     with pytest.raises(TokenError) as token_error:
-        token_fields(read_reply(response, platform=LOGIN_KIT))
+        token_fields(read_reply(LOGIN_KIT, response))
     with pytest.raises(APIError) as api_error:
         unwrap(response)
 

@@ -129,7 +129,7 @@ SHOP_TOKEN = {
 def test_flatten__token(platform, body, expected):
     """A token comes out flat, under Login Kit's names, and without the envelope that it came in."""
     assert expected == flatten(platform, body)
-    assert expected == token_fields(read_reply(reply(body), platform=platform))
+    assert expected == token_fields(read_reply(platform, reply(body)))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_read_reply__flat_already(body):
     response = reply(body)
     came = response.content
 
-    assert came == read_reply(response, platform=LOGIN_KIT).content
+    assert came == read_reply(LOGIN_KIT, response).content
 
 
 # --- revocation replies ----------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ REVOKED_V1 = {"data": V1_EXTRAS, "message": "success"}
 def test_revocation__yes(body):
     """Empty, `{}`, and the other surfaces' success all mean yes."""
     assert {} == checked(
-        read_reply(reply(body), platform=LOGIN_KIT_V1), RevocationError, "fake", empty_is_success=True
+        read_reply(LOGIN_KIT_V1, reply(body)), RevocationError, "fake", empty_is_success=True
     )
 
 

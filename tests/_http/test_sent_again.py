@@ -35,7 +35,9 @@ def _nobody_sleeps(monkeypatch):
         (True, "refuse", 2),
         (True, "reset_before", 2),
         (True, "reset_after", 2),
-        *[(may_replay, kind, 1) for may_replay in (False, True) for kind in ("html", "error", "truncated")],
+        (False, "truncated", 1),
+        (True, "truncated", 2),
+        *[(may_replay, kind, 1) for may_replay in (False, True) for kind in ("html", "error")],
     ],
 )
 def test_sent_again__how_often(fake, http, may_replay, kind, times):
@@ -45,7 +47,7 @@ def test_sent_again__how_often(fake, http, may_replay, kind, times):
     try:
         ask(http, may_replay=may_replay)
     except NoReply:
-        assert kind in ("refuse", "reset_before", "reset_after")
+        assert kind in ("refuse", "reset_before", "reset_after", "truncated")
     else:
         assert kind in ("html", "error", "truncated")
 
@@ -198,6 +200,8 @@ def eager_session(fake, server, issue, eager):
         (False, "reset_before", 1),
         (False, "reset_after", 1),
         (True, "reset_after", 2),
+        (False, "truncated", 1),
+        (True, "truncated", 2),
         (True, "html", 1),
     ],
 )

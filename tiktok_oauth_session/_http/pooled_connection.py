@@ -56,7 +56,7 @@ class PooledConnection:
             for each in (self._socket, *(connection.sock for connection in self._borrowed)):
                 # Not closed, which is for the thread that uses it; and not by a method of `SSLSocket`, which
                 # would go on without TLS. What is no socket, or none any more, ends by its own timeout.
-                with contextlib.suppress(OSError, TypeError):
+                with contextlib.suppress(AttributeError, OSError, TypeError):
                     socket.socket.shutdown(each, socket.SHUT_RDWR)
 
     def lend(self, pool: _Like) -> _Like:

@@ -37,14 +37,6 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-def pauses(monkeypatch):
-    """The seconds that somebody wanted to sleep; nobody does."""
-    asked = []
-    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", asked.append)
-    return asked
-
-
-@pytest.fixture
 def fake():
     """A TikTok without a socket."""
     return FakeTikTok()

@@ -33,7 +33,6 @@ FAULTS = {
     "reset_before": {},
     "reset_after": {},
     "slow": {"seconds": 0.5},
-    "truncated": {},
     "html": {},
     "status": {"status": 429, "retry_after": 0},
     "error": {"error": "invalid_grant", "description": "fake", "code": 10007},
@@ -166,7 +165,7 @@ def platform(request):
 
 
 @pytest.fixture(params=["adapter", "server"])
-def stage(request, platform, pauses):
+def stage(request, platform):
     """Both surfaces, both ways to reach them."""
     fake = FakeTikTok()
     if request.param == "adapter":
@@ -290,7 +289,7 @@ def test_secrecy__tiktok_quotes_the_client_secret(watch):
     assert [] == watch.leaks(stage.secrets())
 
 
-def test_secrecy__nobody_listens(watch, platform, pauses):
+def test_secrecy__nobody_listens(watch, platform):
     """A connection that cannot be made shows no secret, although requests quotes the URL in its error."""
     fake = FakeTikTok()
     with fake.serve() as server:

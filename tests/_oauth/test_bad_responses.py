@@ -28,13 +28,6 @@ GRANTS = ["token", "refresh"]
 TOKEN = {"access_token": "act.fake-new", "refresh_token": "rft.fake-new", "expires_in": 7200}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _no_pauses():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "sleep", lambda seconds: None)
-        yield
-
-
 class Connection:
     """A logged-in session on a TikTok of its own."""
 

@@ -332,11 +332,10 @@ def test_bad__refresh_token_expired(run, fake, logged_in, command):
 
 
 @pytest.mark.parametrize("command", ["token", "refresh", "revoke"])
-def test_bad__no_network(run, server, logged_in, monkeypatch, command):
+def test_bad__no_network(run, server, logged_in, command):
     """TikTok cannot be reached and the token is dead: exit code 4, one line."""
     logged_in(**dying(access=-1))
     server.stop()
-    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
 
     code, out, err = run(command)
 
@@ -344,11 +343,10 @@ def test_bad__no_network(run, server, logged_in, monkeypatch, command):
     assert "gave no reply and nothing was sent" in err
 
 
-def test_bad__busy(run, fake, logged_in, monkeypatch):
+def test_bad__busy(run, fake, logged_in):
     """TikTok is busy: exit code 4."""
     logged_in()
     fake.fail("refresh", "status", status=503, times=None)
-    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
 
     assert 4 == run("refresh").code
 

@@ -59,9 +59,8 @@ FAULTS = (("*", "error"), ("*", "html"), ("*", "reset_after"), ("*", "truncated"
     ("command", "fault"),
     [*((c, None) for c in (*COMMANDS, *LOGINS)), *((c, f) for c in COMMANDS for f in FAULTS)],
 )
-def test_output__no_secret(run, fake, secret, logged_in, monkeypatch, command, fault):
+def test_output__no_secret(run, fake, secret, logged_in, command, fault):
     """No command prints a secret, whatever goes wrong."""
-    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
     logged_in()
     before = secrets_of(fake)
     if fault:

@@ -121,9 +121,8 @@ def test_doctor__clock(monkeypatch, theirs, found, words):
     assert ("clock", found, words) == doctor._clock_finding([reply])
 
 
-def test_doctor__no_network(run, server, monkeypatch):
+def test_doctor__no_network(run, server):
     """Without a connection that is what fails."""
-    monkeypatch.setattr("tiktok_oauth_session._http.oauth_request.time.sleep", lambda _: None)
     server.stop()
     result = run("doctor")
 

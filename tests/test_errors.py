@@ -104,18 +104,25 @@ def test_error__defaults():
     """What an error does not know is None, or no words."""
     error = TokenError("fake message")
 
-    assert ("fake message", ("fake message",), "", None, None, None, None) == (
+    assert ("fake message", ("fake message",), "", None, None, None, None, None) == (
         str(error),
         error.args,
         error.description,
         error.log_id,
         error.error_code,
         error.status_code,
+        error.retry_after,
         error.response,
     )
 
 
-EVIDENCE = {"description": "fake words", "log_id": "1", "error_code": 10007, "status_code": 200}
+EVIDENCE = {
+    "description": "fake words",
+    "log_id": "1",
+    "error_code": 10007,
+    "status_code": 200,
+    "retry_after": 30.0,
+}
 
 
 def response():

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import email.utils
+
 import pytest
+import requests
 from surfaces import BUSINESS, SHOP, reply
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
     LOGIN_KIT_V1,
+    APIError,
     RevocationError,
+    TokenError,
+    unwrap,
 )
-from tiktok_oauth_session._oauth.responses import checked, flatten, token_fields
+from tiktok_oauth_session._oauth.responses import checked, flatten, retry_after_of, token_fields
 from tiktok_oauth_session.compliance import read_reply
 
 # --- token replies that say yes --------------------------------------------------------------------------
@@ -161,3 +167,76 @@ def test_revocation__unclear(body, status):
         checked(reply(body, status), RevocationError, "fake", empty_is_success=True)
 
     assert ("invalid_response", status) == (caught.value.error, caught.value.status_code)
+
+
+# --- when to ask again -----------------------------------------------------------------------------------
+
+
+def busy(said):
+    """Return a reply that says when to ask again."""
+    response = requests.Response()
+    response.status_code, response._content = 429, b'{"error": {"code": "rate_limit_exceeded"}}'
+    response.headers["Retry-After"] = said
+    return response
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("0", 0),
+        ("2", 2),
+        ("2.5", 2.5),
+        ("900", 900),
+        ("901", 900),
+        ("86400", 900),
+        ("inf", 900),
+        ("1e999", 900),
+    ],
+)
+def test_retry_after__seconds(said, seconds):
+    """A number of seconds counts as it is, up to a quarter of an hour."""
+    assert seconds == retry_after_of(busy(said))
+
+
+@pytest.mark.parametrize(("ahead", "seconds"), [(-1, None), (0, 0), (1, 1), (900, 900), (901, 900)])
+def test_retry_after__date(clock, ahead, seconds):
+    """An HTTP date counts like a number of seconds, unless it is over."""
+    assert seconds == retry_after_of(busy(email.utils.formatdate(clock.now + ahead, usegmt=True)))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "-1",
+        "nan",
+        "-inf",
+        "soon",
+        "Wed, 99 Foo 99999 99:99:99 GMT",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "\xff",
+    ],
+)
+def test_retry_after__of_no_use(said):
+    """What says nothing of use says nothing."""
+    assert retry_after_of(busy(said)) is None
+
+
+def test_retry_after__not_said():
+    """A reply without the header says nothing either."""
+    assert retry_after_of(requests.Response()) is None
+
+
+def test_retry_after__in_every_error(fake, make_session, issue):
+    """Errors of token requests, of revocations and of API calls say it alike."""
+    session = make_session(token=issue())
+    fake.fail("*", "status", status=429, retry_after=31, times=None)
+    with pytest.raises(TokenError) as refresh:
+        session.refresh_token()
+    with pytest.raises(RevocationError) as revocation:
+        session.revoke_token()
+    with pytest.raises(APIError) as call:
+        unwrap(session.get("https://open.tiktokapis.com/v2/user/info/?fields=open_id"))
+
+    assert [31, 31, 31] == [caught.value.retry_after for caught in (refresh, revocation, call)]
+    assert ["refresh", "revoke", "user_info"] == [record.endpoint for record in fake.requests]

@@ -218,9 +218,17 @@ def test_direction__no_circles():
         ("_http.redaction", set()),
         ("_http.rewind", set()),
         ("_process", set()),
-        ("_oauth.responses", {"errors", "_oauth.error_codes", "_http.redaction", "platforms"}),
-        ("_http.oauth_request", {"errors", "_http.redaction", "_http.deadline"}),
+        (
+            "_oauth.responses",
+            {"errors", "_oauth.error_codes", "_http.redaction", "_http.reply_body", "platforms"},
+        ),
+        (
+            "_http.oauth_request",
+            {"errors", "_http.deadline", "_http.pooled_connection", "_http.redaction", "_http.reply_body"},
+        ),
         ("_http.deadline", set()),
+        ("_http.pooled_connection", set()),
+        ("_http.reply_body", set()),
         ("stores", {"_process", "_plain_errors", "tokens"}),
         ("_oauth.authorization_response", {"errors", "_oauth.error_codes", "_http.allowed_hosts"}),
         (

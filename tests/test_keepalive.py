@@ -210,12 +210,15 @@ def test_keep_alive__workers(fake_tiktok: FakeTikTok, workers: int) -> None:
     store = MemoryStore()
     for _ in range(6):
         connect(fake_tiktok, store)
-    together, at_it, seen = threading.Barrier(workers, timeout=PATIENCE_S), set[int](), list[int]()
+    together, at_it, seen = threading.Barrier(workers, timeout=PATIENCE_S), list[object](), list[int]()
 
-    def begin(_: object) -> None:
-        at_it.add(threading.get_ident())
+    def begin(record: object) -> None:
+        at_it.append(record)
         together.wait()
         seen.append(len(at_it))
+        together.wait()
+        at_it.remove(record)
+        together.wait()
 
     fake_tiktok.before("refresh", begin)
 

@@ -320,7 +320,7 @@ def test_redirect__never_followed(fake, nosy, issue, log_in, act):
 
 
 @pytest.mark.parametrize("act", ["token", "refresh", "client_token", "revoke"])
-@pytest.mark.parametrize(("option", "timeout"), [({}, (5.0, 30.0)), ({"token_timeout": 7}, 7)])
+@pytest.mark.parametrize(("option", "timeout"), [({}, (5.0, 20.0)), ({"token_timeout": 7}, 7)])
 def test_timeout__every_oauth_request(fake, make_session, issue, log_in, act, option, timeout, monkeypatch):
     """No OAuth request waits for ever."""
     session = make_session(token=issue(), **option)
@@ -344,3 +344,23 @@ def test_timeout__every_oauth_request(fake, make_session, issue, log_in, act, op
     acts[act]()
 
     assert [timeout] == seen
+
+
+@pytest.mark.parametrize("act", ["token", "refresh", "client_token", "revoke"])
+def test_truncated__is_kept(fake, make_session, issue, log_in, act):
+    """A reply whose JSON is complete counts, though its body ends before its Content-Length says so."""
+    session = make_session(token=issue())
+    old = session.token
+    fake.fail(act, "truncated", times=None)
+    acts = {
+        "token": lambda: log_in(session),
+        "refresh": session.refresh_token,
+        "client_token": session.fetch_client_token,
+        "revoke": session.revoke_token,
+    }
+
+    acts[act]()
+
+    assert 1 == len(fake.requests_to(act))
+    assert old != session.token
+    assert act == "revoke" or fake.is_alive(session.token["access_token"])

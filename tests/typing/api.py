@@ -56,7 +56,7 @@ TikTokOAuth2Session(
     platform=LOGIN_KIT_V1,
     pkce="S256",
     api_hosts=["proxy.example"],
-    token_timeout=(5.0, 30.0),
+    token_timeout=(5.0, 20.0),
     auto_refresh_url="https://proxy.example/v2/oauth/token/",
 )
 TikTokOAuth2Session("fake-key", token_updater=print, token_timeout=10.0, api_hosts="*")

@@ -22,9 +22,8 @@ def phone(monkeypatch):
     acts = []
 
     def pause(seconds):
-        if seconds == POLL_INTERVAL_S:  # not one between two tries of the same poll
-            assert acts, "polling would go on for ever"
-            acts.pop(0)()
+        assert acts, "polling would go on for ever"
+        acts.pop(0)()
 
     monkeypatch.setattr("time.sleep", pause)
     return acts
@@ -292,7 +291,7 @@ def test_wait__again(fake, make_session):
 
 
 @pytest.mark.parametrize(
-    "trouble", [("status", 3, {"status": 503}), ("html", 1, {"status": 502}), ("reset_before", 3, {})]
+    "trouble", [("status", 1, {"status": 503}), ("html", 1, {"status": 502}), ("reset_before", 3, {})]
 )
 def test_wait__trouble_that_passes(fake, make_session, phone, trouble):
     """Polling goes on through a gateway's errors and lost connections."""
@@ -302,6 +301,20 @@ def test_wait__trouble_that_passes(fake, make_session, phone, trouble):
     phone += [lambda: fake.confirm_qr(login.url)]
 
     assert login.wait(60)["access_token"]
+
+
+def test_wait__retry_after(fake, make_session, monkeypatch):
+    """A TikTok that is busy is polled again when it says, not at the usual interval."""
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    login = make_session().start_qr_login()
+    fake.fail("qr_check", "status", status=429, retry_after=30)
+    fake.confirm_qr(login.url)
+
+    login.wait(60)
+
+    assert [30] == pauses
+    assert 2 == len(fake.requests_to("qr_check"))
 
 
 def test_wait__no_network(fake, make_session, phone):

@@ -164,7 +164,8 @@ class QRLogin:
                     "timeout", "Nobody confirmed the login in time. Begin again with a new QR code."
                 )
             if not self._answer:
-                time.sleep(min(POLL_INTERVAL_S, left))
+                wanted = silence.retry_after if silence else None
+                time.sleep(min(max(POLL_INTERVAL_S, wanted or 0.0), left))
         return self._fetch()
 
     # --- what TikTok says --------------------------------------------------------------------------

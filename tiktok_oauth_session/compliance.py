@@ -20,11 +20,6 @@ from oauthlib.oauth2 import Client, TokenExpiredError, WebApplicationClient
 from tiktok_oauth_session._http.allowed_hosts import require_secure
 from tiktok_oauth_session._http.oauth_request import TOKEN_HEADERS
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
-from tiktok_oauth_session._oauth.authorization_response import (
-    authorization_code,
-    matching_state,
-    parse_authorization_response,
-)
 from tiktok_oauth_session._oauth.responses import read_reply, token_fields
 from tiktok_oauth_session.errors import (
     RevocationError,
@@ -118,6 +113,12 @@ class TikTokClient(WebApplicationClient):
         Raises:
             AuthorizationError: It holds no code, or not the state.
         """
+        from tiktok_oauth_session._oauth.authorization_response import (
+            authorization_code,
+            matching_state,
+            parse_authorization_response,
+        )
+
         answer = parse_authorization_response(uri)
         matching_state(answer.get("state"), [state] if state else [])
         self.code = authorization_code(answer)

@@ -14,26 +14,25 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import InvalidSchema
 from requests_oauthlib import OAuth2Session
 
-from tiktok_oauth_session._connection.connection import Connection
 from tiktok_oauth_session._connection.process_memory import Updater, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
-from tiktok_oauth_session._connection.token_source import ProcessSource, StoreSource, TokenSource
 from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure, verdict_on
 from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
-from tiktok_oauth_session._oauth.grants import RefreshGrant, basic_credentials, client_credentials
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.compliance import TikTokClient, add_token_to_json, dialect_hooks
 from tiktok_oauth_session.errors import ReauthorizationRequired, RevocationError, TokenError, TokenExpired
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
-from tiktok_oauth_session.revocation import revoke
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import Freshness, TikTokToken, split_scopes
 
+# What only refreshes, logins and revocations need is imported by them: most processes call the API first.
 if TYPE_CHECKING:
+    from tiktok_oauth_session._connection.connection import Connection
+    from tiktok_oauth_session._connection.token_source import TokenSource
     from tiktok_oauth_session.qr import QRLogin
 
 log = logging.getLogger(__name__)
@@ -403,6 +402,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             url: Where to refresh; None: where the platform says.
             **sent: What else a refresh sends.
         """
+        from tiktok_oauth_session._connection.connection import Connection
+        from tiktok_oauth_session._oauth.grants import RefreshGrant, basic_credentials
+
         transport = transport or Transport(
             timeout=self.token_timeout,
             auth=basic_credentials(self.platform, self.client_id, secret),
@@ -411,6 +413,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         return Connection(self._source(token), grant)
 
     def _source(self, token: TikTokToken) -> TokenSource:
+        from tiktok_oauth_session._connection.token_source import ProcessSource, StoreSource
+
         key = self._key() or self._unnamed
         if self.store is not None and key:
             return StoreSource(self.store, key, self.token_updater)
@@ -541,7 +545,6 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
         """
-        # Here: most sessions never draw one.
         from tiktok_oauth_session.qr import QRLogin
 
         return QRLogin(self, scope, state)
@@ -556,6 +559,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         Source: https://developers.tiktok.com/doc/client-access-token-management
         """
+        from tiktok_oauth_session._oauth.grants import client_credentials
+
         token = client_credentials(self, Transport(timeout=self.token_timeout))
         if self.token_updater:
             self.token_updater(TikTokToken(token))
@@ -594,6 +599,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
+        from tiktok_oauth_session.revocation import revoke
+
         token = self._own_token()
         if not token:
             raise RevocationError("There is no token to revoke.")

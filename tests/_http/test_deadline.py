@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import dataclasses
 import math
 import signal
 import socket
@@ -201,7 +200,7 @@ def test_deadline__tls_drips(session):
             at = At(listener)
             at.url = at.url.replace("http:", "https:")
             # Reading certificates takes half of the time, and there is none to be verified.
-            hurry = dataclasses.replace(HURRY, verify=False)
+            hurry = HURRY._replace(verify=False)
             assert_given_up(lambda: ask_at(session, at, hurry), sent=False)
     finally:
         stop.set()

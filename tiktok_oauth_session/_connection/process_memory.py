@@ -10,14 +10,15 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Hashable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from tiktok_oauth_session._connection.marks import PAUSE_CAP_S
-from tiktok_oauth_session._connection.single_flight import Flight
 from tiktok_oauth_session._process import PerProcess, is_running
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.stores import KeyLock, TokenStore
 from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
+
+if TYPE_CHECKING:
+    from tiktok_oauth_session._connection.single_flight import Flight
 
 #: Called with the new token after every refresh.
 Updater = Callable[[TikTokToken], object]
@@ -25,8 +26,9 @@ Updater = Callable[[TikTokToken], object]
 #: Seconds without another attempt after a refresh failed whose old token still works; less when it
 #: has less than twice that to live.
 WORKING_PAUSE_S = 60.0
-#: Seconds without another request of an app that TikTok refuses; doubled each time.
+#: Seconds without another request of an app that TikTok refuses; doubled each time, up to the cap.
 APP_PAUSE_S = 15.0
+APP_PAUSE_CAP_S = 900.0
 #: How many connections, and how many apps, a process remembers.
 REMEMBERED_CONNECTIONS = 10_000
 REMEMBERED_APPS = 100
@@ -218,7 +220,7 @@ class ProcessMemory:
         """Remember that TikTok refuses an app; return for how many seconds."""
         with self.guard:
             before = self._refused_apps.get(app)
-            pause = min(2 * before.pause_s if before else APP_PAUSE_S, PAUSE_CAP_S)
+            pause = min(2 * before.pause_s if before else APP_PAUSE_S, APP_PAUSE_CAP_S)
             self._refused_apps[app] = _RefusedApp(error, pause, time.monotonic() + pause)
             while len(self._refused_apps) > REMEMBERED_APPS:
                 self._refused_apps.popitem(last=False)

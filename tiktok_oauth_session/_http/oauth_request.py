@@ -8,8 +8,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import requests
@@ -54,8 +53,7 @@ class NoReply(TokenError, requests.ConnectionError):
         self.sent = sent
 
 
-@dataclass(frozen=True, kw_only=True)
-class Transport:
+class Transport(NamedTuple):
     """How to reach an OAuth endpoint. Nothing of the caller's API request is in it."""
 
     timeout: Any = TOKEN_TIMEOUT_S

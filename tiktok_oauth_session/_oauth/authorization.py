@@ -9,14 +9,15 @@ from oauthlib.oauth2 import WebApplicationClient
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback, require_secure
 from tiktok_oauth_session._http.oauth_request import Transport
-from tiktok_oauth_session._oauth.grants import exchange_code
-from tiktok_oauth_session._oauth.pending_logins import Consent, PendingLogins
 from tiktok_oauth_session.errors import AuthorizationError, StateMismatch
 from tiktok_oauth_session.platforms import Platform
 from tiktok_oauth_session.tokens import TikTokToken
 
 if TYPE_CHECKING:
     from requests_oauthlib import OAuth2Session as _Base
+
+    # What only logins need is imported by them.
+    from tiktok_oauth_session._oauth.pending_logins import Consent, PendingLogins
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
@@ -55,6 +56,8 @@ class AuthorizationMixin(_Base):
     def _logins(self) -> PendingLogins:
         # Made when the first login begins: most sessions begin none.
         if self._pending_logins is None:
+            from tiktok_oauth_session._oauth.pending_logins import PendingLogins
+
             self._pending_logins = PendingLogins()
         return self._pending_logins
 
@@ -179,6 +182,8 @@ class AuthorizationMixin(_Base):
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
+        from tiktok_oauth_session._oauth.grants import exchange_code
+
         url = token_url or self.platform.token_endpoint
         require_secure(url)
         consent = self._consent(code, authorization_response, state)
@@ -201,6 +206,8 @@ class AuthorizationMixin(_Base):
         return self._keep_login(token)
 
     def _consent(self, code: str | None, response: str | None, state: object) -> Consent:
+        from tiktok_oauth_session._oauth.pending_logins import Consent
+
         on_client = getattr(self._client, "code", None)
         if not code and not response:
             if on_client or not isinstance(self._client, WebApplicationClient):

@@ -124,7 +124,7 @@ def _authenticated(
         return transport, True
     if transport.auth is None and include_client_id is not True and session.client_id:
         basic = HTTPBasicAuth(session.client_id, secret or "")
-        return Transport(**{**vars(transport), "auth": basic}), bool(include_client_id)
+        return transport._replace(auth=basic), bool(include_client_id)
     return transport, bool(include_client_id)
 
 

@@ -8,8 +8,8 @@ lock that one of them held is never freed, and a connection that both use mixes 
 from __future__ import annotations
 
 import os
+import sys
 import threading
-import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -91,6 +91,14 @@ def is_running(pid: int) -> bool:
         return True
 
 
+def threads_stop_greenlets() -> bool:
+    """Tell whether gevent runs here and has not been let near threads: waiting for one stops everything."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is None:
+        return False
+    return bool(monkey.is_module_patched("socket") and not monkey.is_module_patched("threading"))
+
+
 _pid = os.getpid()
 
 
@@ -108,20 +116,3 @@ def _leave_inherited_threads() -> None:
             locks: Any = threading._shutdown_locks  # type: ignore[attr-defined]  # noqa: SLF001 - there is no public way
             locks.discard(tstate_lock)
     _threads.clear()
-
-
-_forgetful: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
-
-
-def after_fork_in_child(owner: _T, forget: Callable[[_T], None]) -> None:
-    """Call ``forget(owner)`` in every forked child, for as long as the owner lives."""
-    _forgetful[owner] = forget
-
-
-def _forget_all() -> None:
-    for owner, forget in list(_forgetful.items()):
-        forget(owner)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

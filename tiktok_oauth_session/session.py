@@ -268,32 +268,21 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         token: TikTokToken,
     ) -> requests.Response:
         hooks = self._hooks["protected_request"] if self._hooks else ()
-        platform, client = self.platform, self._client
         for hook in hooks:
             url, headers, data = hook(url, headers, data)
-        access_token = token.get("access_token") or ""
-        if type(client) is TikTokClient and platform.access_token_placement == "header" and access_token:
+        platform, access_token = self.platform, token.get("access_token") or ""
+        if (
+            platform.access_token_placement == "header"
+            and access_token
+            and type(self._client) is TikTokClient
+        ):
             # What its `add_token` would do.
             if hooks:
                 require_secure(url)
             shown = platform.access_token_prefix + access_token
             headers = {**(headers or {}), platform.access_token_header: shown}
-        elif (body := add_token_to_json(platform, kwargs.get("json"), access_token)) is not None:
-            kwargs = {**kwargs, "json": body}
         else:
-            # A copy of its own for each request: threads share the session's client.
-            client = copy.copy(client)
-            client.token = token
-            client.populate_token_attributes(token)
-            # Whether it is time for another token has been decided.
-            client._expires_at = None  # noqa: SLF001 - oauthlib has no public name for it
-            url, headers, data = client.add_token(
-                url, http_method=method, body=data, headers=dict(headers or {})
-            )
-        if platform.access_token_placement == "parameter":
-            # At a redirect to another host a header is taken off, but no parameter.
-            kwargs = {"allow_redirects": False, **kwargs}
-            silence_urllib3()
+            url, headers, data, kwargs = self._shown(method, url, data, headers, kwargs, token)
         try:
             return requests.Session.request(
                 self, method, url, headers=headers, data=data, files=files, **kwargs
@@ -304,6 +293,32 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             failure = type(error)(redact(str(error), [access_token]))
         # Out here, so that not even the context holds the text with the token in it.
         raise failure
+
+    def _shown(
+        self,
+        method: str,
+        url: str,
+        data: Any,
+        headers: Mapping[str, str] | None,
+        kwargs: dict[str, Any],
+        token: TikTokToken,
+    ) -> tuple[str, Mapping[str, str] | None, Any, dict[str, Any]]:
+        """Return a request that shows the token where a surface, or a client of the caller's, wants it."""
+        if self.platform.access_token_placement == "parameter":
+            # At a redirect to another host a header is taken off, but no parameter.
+            kwargs = {"allow_redirects": False, **kwargs}
+            silence_urllib3()
+        body = add_token_to_json(self.platform, kwargs.get("json"), token.access_token or "")
+        if body is not None:
+            return url, headers, data, {**kwargs, "json": body}
+        # A copy of its own for each request: threads share the session's client.
+        client = copy.copy(self._client)
+        client.token = token
+        client.populate_token_attributes(token)
+        # Whether it is time for another token has been decided.
+        client._expires_at = None  # noqa: SLF001 - oauthlib has no public name for it
+        url, headers, data = client.add_token(url, http_method=method, body=data, headers=dict(headers or {}))
+        return url, headers, data, kwargs
 
     # --- keeping the token fresh -------------------------------------------------------------------
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from tiktok_oauth_session._connection.process_memory import Untold, memory
 from tiktok_oauth_session._connection.single_flight import Flight, copy_of
 from tiktok_oauth_session._connection.token_source import TokenSource
 from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, Transaction
 from tiktok_oauth_session._oauth.grants import RefreshGrant
-from tiktok_oauth_session._process import main_thread_has_ended, start_thread
+from tiktok_oauth_session._process import main_thread_has_ended, start_thread, threads_stop_greenlets
 from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, TokenError, TokenNotSaved, reason_of
 from tiktok_oauth_session.tokens import Freshness, TikTokToken
 
@@ -213,7 +211,7 @@ class Connection:
                 raise TokenError("The program has ended; nothing was spent.", error="no_reply")
             # The interpreter waits for this thread, and for others that begin now it may not.
             return True
-        return not self._source.any_thread or self._source.is_locked_here() or _has_greenlets_only()
+        return not self._source.any_thread or self._source.is_locked_here() or threads_stop_greenlets()
 
     def _inline_for(self, demand: Demand) -> TikTokToken:
         token = self._inline(demand)
@@ -375,13 +373,3 @@ def _is_advisable(token: TikTokToken) -> bool:
 def _no_flight() -> Flight:
     """Return what a refresh that nobody waits for tells its steps."""
     return Flight(is_advisory=False)
-
-
-def _has_greenlets_only() -> bool:
-    """Tell whether gevent switches between requests here, but not between threads."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return (
-        monkey is not None
-        and monkey.is_module_patched("socket")
-        and not monkey.is_module_patched("threading")
-    )

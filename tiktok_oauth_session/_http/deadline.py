@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextvars
 import logging
 import math
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+
+from tiktok_oauth_session._process import threads_stop_greenlets
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Worker:
 
         Where that is impossible, tasks are run by whoever begins them.
         """
-        if _threads_stop_greenlets():
+        if threads_stop_greenlets():
             return
         context = contextvars.copy_context()
         thread = threading.Thread(
@@ -112,11 +113,3 @@ class Worker:
             task.run()
             # Nor may a thread that waits keep a reply in memory.
             del task
-
-
-def _threads_stop_greenlets() -> bool:
-    """Tell whether gevent runs here and has not been let near threads: waiting for one stops everything."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    if monkey is None:
-        return False
-    return bool(monkey.is_module_patched("socket") and not monkey.is_module_patched("threading"))

@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import requests
@@ -14,7 +14,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter
 from requests.exceptions import InvalidSchema
 from requests_oauthlib import OAuth2Session
 
-from tiktok_oauth_session._connection.process_memory import Updater, pending
+from tiktok_oauth_session._connection.process_memory import Updater, memory, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
 from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure, verdict_on
 from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, Transport
@@ -361,7 +361,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     def _renewed(self, token: TikTokToken, secret: str | None, response: requests.Response) -> TikTokToken:
         """Return another token than the one that TikTok has just refused."""
         if self._holds_client_token(token):
-            return self._renewed_client_token(token)
+            return self._renewed_client_token(token, is_refused=True)
         if lacking := self._lacking(token, secret):
             self._refuse(lacking)
         try:
@@ -454,7 +454,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         if self.store is not None and not self._open_id and new is not old:
             # Whose token it is, only this reply has told.
             new = self._name(self.store, new)
-        if new is not old and self._client.token is old:
+        # Equal, not the same: a framework may keep its own copy.
+        if new is not old and self._client.token == old:
             self._use(new)
         if new.refresh_token != old.refresh_token and self.store is None and not self.token_updater:
             if not self._told_where_it_went:
@@ -511,6 +512,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             self._refuse(lacking)
         if mine.refresh_token != held.refresh_token and self.store is not None and self.open_id:
             self._begin_with(self.store, mine)
+            held = self._own_token()
         transport = Transport(
             timeout=self.token_timeout if timeout is None else timeout,
             auth=auth,
@@ -587,17 +589,35 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     def _holds_client_token(self, token: TikTokToken) -> bool:
         return self._client_token is not None and token.access_token == self._client_token
 
-    def _renewed_client_token(self, token: TikTokToken) -> TikTokToken:
+    def _renewed_client_token(self, token: TikTokToken, *, is_refused: bool = False) -> TikTokToken:
         """Return another client token than one that will not do."""
-        if token.freshness() is Freshness.ADVISORY:
+        if not is_refused and token.freshness() <= Freshness.ADVISORY:
             return token
         assert self._client_token_guard is not None  # noqa: S101 - for mypy: made with the first client token
+        app = self.platform.token_endpoint, self.client_id, "client token"
         with self._client_token_guard.value:
             current = self._own_token()
             if self._holds_client_token(current) and current.access_token != token.access_token:
                 # Another thread was faster.
                 return current
-            return self.fetch_client_token()
+            try:
+                return self._paced_client_token(app)
+            except TokenError as error:
+                if is_refused or token.freshness() is Freshness.EXPIRED:
+                    raise
+                log.warning("the app's token could not be renewed and still works: %s", error)
+                return token
+
+    def _paced_client_token(self, app: Hashable) -> TikTokToken:
+        memory().require_app(app)
+        try:
+            token = self.fetch_client_token()
+        except TokenError as error:
+            pause = memory().refuse_app(app, error.error or "no_reply")
+            error.retry_after = error.retry_after or pause
+            raise
+        memory().accept_app(app)
+        return token
 
     # --- ending it ---------------------------------------------------------------------------------
 
@@ -630,7 +650,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
                 open_id=live.open_id or self.open_id,
                 transport=Transport(timeout=self.token_timeout),
             )
-            if self.store is not None and (key := self._key()) and not self._holds_client_token(live):
+            key = self._key() or self._unnamed
+            if self.store is not None and key and not self._holds_client_token(live):
                 stored = self.store.load(key)
                 # Another one is that of a login that came meanwhile.
                 if stored is None or stored.refresh_token == live.refresh_token:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from tiktok_oauth_session._connection.process_memory import Untold, memory
-from tiktok_oauth_session._connection.single_flight import Flight, copy_of
+from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S, Flight, copy_of
 from tiktok_oauth_session._connection.token_source import TokenSource
 from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, Transaction
 from tiktok_oauth_session._oauth.grants import RefreshGrant
@@ -38,6 +38,8 @@ class Connection:
     def __init__(self, source: TokenSource, grant: RefreshGrant) -> None:
         self._source, self._grant = source, grant
         self._known = source.known
+        #: What this caller waits for.
+        self._flight: Flight | None = None
 
     # --- a token that works ------------------------------------------------------------------------
 
@@ -191,9 +193,8 @@ class Connection:
         except TikTokOAuthError:
             raise
         except BaseException:
-            flight = self._known.flight
-            if flight is not None:
-                flight.hold_back()
+            if self._flight is not None:
+                self._flight.hold_back()
             raise
 
     def _until(self) -> float:
@@ -227,20 +228,20 @@ class Connection:
     def _begun(self, demand: Demand, *, is_advisory: bool = False) -> Flight | None:
         """Begin a refresh in a thread of its own; None if somebody else has, or no thread is to be had."""
         flight = Flight(is_advisory=is_advisory)
-        with memory().guard:
-            if self._known.flight is not None:
-                return None
-            self._known.flight = flight
         context = contextvars.copy_context()
         transaction = Transaction(self._source, self._grant, demand, flight, is_inline=False)
         try:
+            with memory().guard:
+                if self._known.flight is not None:
+                    return None
+                self._known.flight = self._flight = flight
             start_thread(lambda: context.run(self._run, flight, transaction), "tiktok-oauth-refresh")
-        except RuntimeError:
-            self._remove(flight)
-            return None
-        except BaseException:
+        except BaseException as error:
             if flight.abandon():
                 self._remove(flight)
+            if isinstance(error, RuntimeError):
+                return None
+            flight.leave()
             raise
         return flight
 
@@ -261,10 +262,19 @@ class Connection:
             error = failure
         # First: whoever comes from here on begins anew, with what the store holds by now.
         self._remove(flight)
-        flight.end(token, error)
-        if flight.leader_is_gone:
-            with contextlib.suppress(TokenNotSaved):
-                self._tell()
+        owes = self._known.untold is not None
+        flight.end(token, error, is_safe=self._source.is_durable or not owes)
+        if owes:
+            self._tell_after(flight)
+
+    def _tell_after(self, flight: Flight) -> None:
+        """See that the updater is told, by its caller, or here if that has gone or was cut short."""
+        flight.wait(time.monotonic() + HOLD_BACK_S, lambda: flight.leader_is_gone)
+        try:
+            self._tell()
+        except TokenNotSaved as error:
+            log.warning("%s", error)
+        flight.spared()
 
     # --- waiting -----------------------------------------------------------------------------------
 
@@ -281,12 +291,12 @@ class Connection:
             flight.tell_error = error
             raise
         finally:
-            flight.leader_is_gone = True
-            flight.tell()
+            flight.leave()
         return token
 
     def _joined(self, flight: Flight, demand: Demand, until: float) -> TikTokToken | None:
         """Wait for somebody else's refresh; None if it is no answer to this caller's demand."""
+        self._flight = flight
         try:
             token = self._outcome(flight, until)
         except TokenNotSaved:
@@ -329,26 +339,32 @@ class Connection:
             TokenNotSaved: It failed.
         """
         known = self._known
-        if known.untold is None:
+        if known.untold is None and (self._source.is_durable or not known.is_being_told):
             return
         with known.telling:
-            untold = known.untold
-            # Somebody else may have told it meanwhile, whatever mypy thinks.
+            # An updater that uses the session itself, and whoever waited for it, finds nothing more to tell.
+            untold, known.untold = known.untold, None
             if untold is None:
-                return  # type: ignore[unreachable]  # see above
-            # An updater that uses the session itself finds nothing more to tell.
-            known.untold = None
+                return
+            known.is_being_told = True
             try:
                 untold.updater(TikTokToken(untold.token))
             except Exception as failure:  # noqa: BLE001 - an updater may raise anything
                 self._tell_again(untold, failure)
             except BaseException:
-                known.owe(untold)
+                if known.untold is None:
+                    known.owe(untold)
                 raise
             else:
                 known.owe(known.untold)
+            finally:
+                known.is_being_told = False
 
     def _tell_again(self, untold: Untold, failure: Exception) -> None:
+        newer = self._known.untold
+        if newer is not None:
+            # That is the one to be told.
+            return
         if self._source.is_durable and untold.failures:
             self._known.owe(None)
             log.warning("token_updater failed again (%s); the store holds the token", reason_of(failure))

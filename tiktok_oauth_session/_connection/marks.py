@@ -29,6 +29,8 @@ PAUSE_S = 5.0
 UNSENT_PAUSE_S = 1.0
 #: Seconds of a pause at most, whatever anybody says, and so from the end of an outage to an account's return.
 PAUSE_CAP_S = 900.0
+#: Seconds by which another machine's clock may be ahead.
+SKEW_S = 120.0
 #: Seconds after which a refused access token is news again, and not one more of the same.
 REFUSAL_MEMORY_S = 3600.0
 #: Characters of a digest that tell one refresh token from its successor.
@@ -97,7 +99,7 @@ class Marks(NamedTuple):
         return self._replace(
             started_at=int(time.time()),
             started_by=holder,
-            may_last_s=deadline_s + GRACE_S,
+            may_last_s=min(deadline_s, PAUSE_CAP_S) + GRACE_S,
             tries=self.tries + 1,
         )
 
@@ -108,6 +110,16 @@ class Marks(NamedTuple):
     def under_way_s(self) -> float:
         """Return for how many seconds a request of another process may still be under way."""
         return _left(self.started_at or 0.0, self.may_last_s or 0.0)
+
+    def started_s_ago(self, at_most_s: float) -> float:
+        """Return how many seconds are left of a time that counts from the last request."""
+        return _left(self.started_at or 0.0, at_most_s)
+
+    def replay_s(self) -> float:
+        """Return for how many seconds a refresh token that was sent and sent again is not sent once more."""
+        if self.tries < 2:  # noqa: PLR2004 - the first one and its replay
+            return 0.0
+        return _left(self.started_at or 0.0, min(PAUSE_S * 2.0 ** min(self.tries - 2, 32), PAUSE_CAP_S))
 
     # --- pauses ------------------------------------------------------------------------------------
 
@@ -140,9 +152,9 @@ class Marks(NamedTuple):
 
 
 def _left(since: float, seconds: float) -> float:
-    """Return what is left of some seconds since a time; nothing if that is in the future: a clock was set."""
+    """Return what is left of some seconds since a time; nothing if that is far in the future."""
     left = since + seconds - time.time()
-    return left if 0 < left <= seconds + 1 else 0.0
+    return min(left, seconds) if 0 < left <= seconds + SKEW_S else 0.0
 
 
 def _digest(token: TikTokToken) -> str:

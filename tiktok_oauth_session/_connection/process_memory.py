@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, NamedTuple
 
-from tiktok_oauth_session._process import PerProcess, is_running
+from tiktok_oauth_session._process import PerProcess, is_running, process_space
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.stores import KeyLock, TokenStore
 from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
@@ -57,6 +57,7 @@ class KnownConnection:
         self.untold: Untold | None = None
         #: Held while an updater is told.
         self.telling = threading.RLock()
+        self.is_being_told = False
         #: The refresh token that TikTok refused, if the store could not be told.
         self.refused: str | None = None
         self._paused_until = 0.0
@@ -117,9 +118,10 @@ class ProcessMemory:
     """
 
     def __init__(self, parents: ProcessMemory | None = None) -> None:
-        self.guard = threading.Lock()
+        # A signal's handler may use a session while its thread is in here.
+        self.guard = threading.RLock()
         #: Who this process is to others that share a store.
-        self.holder = f"{os.getpid()}.{secrets.token_hex(8)}"
+        self.holder = f"{os.getpid()}.{process_space()}.{secrets.token_hex(8)}"
         self._in_stores: _Connections = collections.OrderedDict()
         self._without_store: _Connections = collections.OrderedDict()
         self._of_sessions: weakref.WeakKeyDictionary[Hashable, _Connections] = weakref.WeakKeyDictionary()
@@ -189,8 +191,8 @@ class ProcessMemory:
             connection = connection or known.get(name) or KnownConnection()
             known[name] = connection
             known.move_to_end(name)
-            while len(known) > REMEMBERED_CONNECTIONS:
-                known.popitem(last=False)
+            if len(known) > REMEMBERED_CONNECTIONS:
+                _drop_one(known)
             return connection
 
     # --- apps --------------------------------------------------------------------------------------
@@ -210,7 +212,7 @@ class ProcessMemory:
         left = refused.until - time.monotonic() if refused else 0.0
         if refused and left > 0:
             raise TokenError(
-                f"TikTok refused the app itself ({refused.error}); it is not asked again for {left:.0f} s. "
+                f"TikTok gave this app no token ({refused.error}); it is not asked again for {left:.0f} s. "
                 "Check the client key and the secret.",
                 error=refused.error,
                 retry_after=left,
@@ -237,6 +239,14 @@ class _RefusedApp(NamedTuple):
     until: float
 
 
+def _drop_one(known: _Connections) -> None:
+    """Forget the connection that was asked for longest ago, of those where nothing is going on."""
+    for name, each in known.items():
+        if each.flight is None and not each.is_pending:
+            del known[name]
+            return
+
+
 def _name(client_key: str, token: TikTokToken) -> Hashable:
     digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))
     return client_key, digest.hexdigest()
@@ -261,9 +271,9 @@ def memory() -> ProcessMemory:
 
 
 def is_gone(holder: str | None) -> bool:
-    """Tell whether a process of this machine, by its name as a holder, has ended."""
-    pid = (holder or "").partition(".")[0]
-    return not (pid.isdecimal() and is_running(int(pid)))
+    """Tell whether it is certain that a process, by its name as a holder, has ended."""
+    pid, space, _ = ((holder or "") + "..").split(".", 2)
+    return pid.isdecimal() and space == process_space() and not is_running(int(pid))
 
 
 def forget_connections() -> None:

@@ -18,6 +18,8 @@ LOOK_S = 1.0
 BEGINS_WITHIN_S = 10.0
 #: Seconds that an interruption of a caller waits for a token that is being spent.
 HOLD_BACK_S = 10.0
+#: Seconds between two tries to save at least, however many callers hurry.
+SHORTEST_REST_S = 0.05
 #: Seconds from the first save that failed until callers are told.
 SAVE_PATIENCE_S = 5.0
 
@@ -49,7 +51,7 @@ class Flight:
         #: Whether nobody wants it to go on.
         self.is_given_up = False
         self._save_failed_at = 0.0
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._made_at, self._has_begun, self._is_abandoned = time.monotonic(), False, False
         self._news: list[queue.SimpleQueue[None]] = []
         self._hurry: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -80,14 +82,26 @@ class Flight:
         self.tell()
 
     def rest(self, seconds: float) -> None:
-        """Wait before the next try to save, unless somebody comes who needs it."""
+        """Wait before the next try to save, less if somebody comes who needs it."""
+        shortest = time.monotonic() + SHORTEST_REST_S
         with contextlib.suppress(queue.Empty):
             self._hurry.get(timeout=seconds)
+            # However many came.
+            while True:
+                self._hurry.get(timeout=max(shortest - time.monotonic(), 0.001))
 
-    def end(self, token: TikTokToken | None = None, error: BaseException | None = None) -> None:
-        """Tell what came of it."""
+    def end(
+        self, token: TikTokToken | None = None, error: BaseException | None = None, *, is_safe: bool = True
+    ) -> None:
+        """Tell what came of it.
+
+        Args:
+            token: The token.
+            error: Why there is none.
+            is_safe: Whether nobody has to take it any more.
+        """
         self.token, self.error = token, error
-        self.is_spending = False
+        self.is_spending = not is_safe
         self.is_over = True
         self.tell()
 
@@ -152,6 +166,11 @@ class Flight:
             )
 
         return self.wait(until, enough)
+
+    def leave(self) -> None:
+        """Tell that whoever began it waits no more, nor tells any updater."""
+        self.leader_is_gone = True
+        self.tell()
 
     def give_up(self) -> None:
         """Let it end without its result, and not try for longer to save."""

@@ -102,8 +102,8 @@ class ProcessSource(TokenSource):
         return self.known.lock.held(timeout=timeout)
 
     def is_locked_here(self) -> bool:
-        """Tell that nobody can hold a lock that nobody sees."""
-        return False
+        """Tell whether the caller is the refresh itself, such as a hook in the middle of it."""
+        return self.known.lock.is_held_here
 
     def load(self, mine: TikTokToken) -> TikTokToken | None:
         """Return what the last refresh in this process brought, or else the session's own."""

@@ -58,10 +58,14 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 #: Seconds from one failed save to the next: at first, and at most.
 SAVE_PAUSE_S = (0.05, 2.0)
+#: Seconds for which a caller that refreshes by itself is kept by a save that fails.
+INLINE_SAVES_S = 1.0
 #: Seconds that have to be left of the deadline for a replay to be worth it.
 REPLAY_NEEDS_S = 1.0
 #: Seconds for which `invalid_grant` is not the last word on a token that another process was about to spend.
 NOT_FINAL_S = 120.0
+#: Seconds for which a process that has marked a token and is still there is taken for the one that did it.
+ALIVE_COUNTS_S = 900.0
 
 
 class ProgramEnded(TokenError):
@@ -115,25 +119,31 @@ class Transaction:
                     return None
                 current = self.current()
                 return self._refreshed(current) if self._demand.is_due(current) else current
-        except TokenNotSaved as error:
-            if self._is_inline or self._source.known.unsaved is None:
+        except Exception as failure:
+            # Whatever failed, the save or the lock after it: what came is in this process only.
+            unsaved = self._source.known.unsaved
+            if unsaved is None:
                 raise
+            error = failure if isinstance(failure, TokenNotSaved) else _not_saved(unsaved[1], failure)
             return self._saved_later(error)
 
     def _saved_later(self, error: TokenNotSaved) -> TikTokToken:
         """Save again and again, until it succeeds, is not wanted any more, or the process ends.
 
+        Inline that is as long as a caller may be kept.
+
         Without the lock in between: whoever logs the account in, or out, must not wait for a full disk. The
         mark keeps others from sending the spent refresh token for as long as a request could be under way.
         """
-        pause, end = SAVE_PAUSE_S[0], math.inf
+        pause = SAVE_PAUSE_S[0]
+        end = time.monotonic() + INLINE_SAVES_S if self._is_inline else math.inf
         log.warning("a new token is not saved yet, and is tried again: %s", error)
         while True:
             self._flight.fail_to_save(error)
             if main_thread_has_ended():
                 end = min(end, time.monotonic() + HOLD_BACK_S)
             if self._flight.is_given_up or time.monotonic() >= end:
-                log.error("a new token was never saved, and its predecessor is spent: %s", error)
+                log.error("a new token is not saved, and its predecessor is spent: %s", error)
                 raise error
             self._flight.rest(pause)
             pause = min(2 * pause, SAVE_PAUSE_S[1])
@@ -141,9 +151,11 @@ class Transaction:
                 with self._source.try_lock(LOOK_S) as held:
                     if held:
                         return self.current()
+            except ReauthorizationRequired:
+                raise
             except TokenNotSaved as again:
                 error = again
-            except StoreError as failure:
+            except Exception as failure:  # noqa: BLE001 - a store of the user's may raise anything
                 error = _not_saved(error.token, failure)
 
     @contextlib.contextmanager
@@ -198,8 +210,16 @@ class Transaction:
             spent, new = known.unsaved
             if spent == current.refresh_token:
                 return self._saved(new, spent)
+            if current.refresh_token == new.refresh_token:
+                # The save that failed was carried out all the same.
+                self._settle(new)
             known.settle()
         return current
+
+    def _settle(self, new: TikTokToken) -> None:
+        self._source.known.settle()
+        if self._source.updater is not None:
+            self._source.known.owe(Untold(new, self._source.updater))
 
     # --- whether to ask ----------------------------------------------------------------------------
 
@@ -249,8 +269,13 @@ class Transaction:
         if not marks.tries:
             return
         seconds = marks.under_way_s()
+        if self._source.lock_is_certain and self._is_alive(marks):
+            # It has let go of a certain lock, so it cannot save what it has; unless it is another by now.
+            seconds = max(seconds, marks.started_s_ago(ALIVE_COUNTS_S))
         if seconds and self._may_have_the_successor(marks):
             raise _not_now("Another process may still be refreshing", "no_reply", seconds)
+        if seconds := marks.replay_s():
+            raise _not_now("A refresh and its replay got no reply", "no_reply", seconds)
         if not dead:
             raise _not_now(
                 "An earlier refresh got no reply, so its refresh token may be spent. It is sent again only "
@@ -267,6 +292,10 @@ class Transaction:
         if marks.started_by in (None, memory().holder):
             return False
         return not (self._source.lock_is_certain and is_gone(marks.started_by))
+
+    @staticmethod
+    def _is_alive(marks: Marks) -> bool:
+        return marks.may_last_s is not None and not is_gone(marks.started_by)
 
     def _overtaken(self, spent: str) -> TikTokToken:
         """Return what somebody else has put in our token's place before it was spent, or meanwhile."""
@@ -299,10 +328,17 @@ class Transaction:
         while True:
             try:
                 new = request.read(send(), keep)
-            except TokenError as error:
+            except TokenError as failure:
+                error = failure
                 first = isinstance(error, NoReply) and error.sent and marks.tries == 1
                 if not (first and dead and request.seconds_left > REPLAY_NEEDS_S):
                     return self._after(error, current, before, marks, request)
+            except Exception as failure:  # noqa: BLE001 - an adapter of the user's may raise anything
+                error = _no_reply(failure)
+                return self._after(error, current, before, marks, request)
+            except BaseException:
+                self._keep_late_reply(request, current, keep)
+                raise
             else:
                 memory().accept_app(self._grant.app)
                 return self._successor(new, current)
@@ -311,6 +347,18 @@ class Transaction:
                 self._source.mark(marks.on(current))
             except StoreConflict:
                 return None
+
+    def _keep_late_reply(
+        self, request: PreparedRefresh, current: TikTokToken, keep: Callable[[TikTokToken], object]
+    ) -> None:
+        """Save what comes for a refresh token after all, when what interrupts this very thread lets it be.
+
+        A refresh in a thread of its own is not interrupted.
+        """
+        reply = request.late_reply(HOLD_BACK_S)
+        if reply is not None:
+            with contextlib.suppress(TokenError, StoreError):
+                self._saved(self._successor(request.read(reply, keep), current), str(current.refresh_token))
 
     def _successor(self, new: TikTokToken, current: TikTokToken) -> TikTokToken:
         """Return a new token as it is kept.
@@ -376,11 +424,12 @@ class Transaction:
         newest = self._source.load(current)
         if newest is None or newest.refresh_token != current.refresh_token:
             return None
-        recent = time.time() - (before.started_at or 0.0) < NOT_FINAL_S
-        if recent and self._may_have_the_successor(before):
-            # Somebody else may have the reply that came for it, and be held up before the save.
+        seconds = before.started_s_ago(NOT_FINAL_S)
+        if seconds and self._may_have_the_successor(before):
+            # Somebody else may have the reply that came for it, and be held up before the save. Until that
+            # is over nobody asks again.
             self._source.known.refused = None
-            again = before.ended().paused(error.error)
+            again = before.ended().paused(error.error, seconds, seconds)
             self._write(again.on(current))
             raise _not_now(
                 "TikTok refuses the refresh token, and a process that was about to spend it may have its "
@@ -412,19 +461,26 @@ class Transaction:
             return self.current()
         except Exception as failure:
             raise _not_saved(new, failure) from failure
-        known.settle()
-        if self._source.updater is not None:
-            known.owe(Untold(new, self._source.updater))
+        self._settle(new)
         return new
 
 
 def _not_saved(new: TikTokToken | None, failure: Exception) -> TokenNotSaved:
     return TokenNotSaved(
         "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what "
-        "keeps your tokens and call again in this process, which also goes on trying, or save the `token` of "
-        f"this error yourself. ({reason_of(failure)})",
+        "keeps your tokens and call again in this process, or save the `token` of this error yourself. "
+        f"({reason_of(failure)})",
         token=new,
     )
+
+
+def _no_reply(failure: Exception) -> NoReply:
+    """Return what an exception that is neither requests' nor ours means: nobody knows what became of it."""
+    error = NoReply(
+        f"The refresh failed in a way that leaves open whether it was sent: {type(failure).__name__}."
+    )
+    error.__cause__ = failure
+    return error
 
 
 def _not_now(what: str, error: str | None, seconds: float) -> TokenError:

@@ -15,7 +15,7 @@ import requests
 import urllib3
 from requests.exceptions import ConnectTimeout, InvalidSchema, ProxyError, RequestException
 
-from tiktok_oauth_session._http.deadline import Worker, deadline_of
+from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
 from tiktok_oauth_session._http.pooled_connection import PooledConnection, sending_once
 from tiktok_oauth_session._http.redaction import redact, redact_query, secrets_in, silence_urllib3
 from tiktok_oauth_session._http.reply_body import ReplyBody
@@ -28,6 +28,10 @@ TOKEN_TIMEOUT_S = (5.0, 20.0)
 #: Seconds that a reply which is complete at the deadline has to come out of its thread.
 HANDING_OVER_S = 0.5
 
+#: Seconds after a deadline at which a process that notices it so late was stopped, and not just busy; and
+#: seconds that it has then to read what came meanwhile.
+HELD_UP_S = 2.0
+LATE_S = 5.0
 #: Source: https://developers.tiktok.com/doc/oauth-user-access-token-management (its samples).
 TOKEN_HEADERS = {
     "Accept": "application/json",
@@ -116,6 +120,7 @@ class OAuthRequest:
         self._may_replay = may_replay
         self._lost: NoReply | None = None
         self._ends_at: float | None = None
+        self._under_way: tuple[Task[requests.Response], PooledConnection] | None = None
         self.deadline_s = deadline_of(transport.timeout)
 
     @property
@@ -135,7 +140,7 @@ class OAuthRequest:
         Yields:
             Sends the request and returns the reply, whatever it says. A second call has what is left of
             the deadline. It raises `NoReply` where no reply came; its ``sent`` tells of all calls together.
-            An interruption of the caller passes through it at once, and ends the request.
+            An interruption of the caller passes through it at once, and ends the request with the block.
         """
         worker = Worker()
         try:
@@ -143,6 +148,25 @@ class OAuthRequest:
             yield functools.partial(self._send, worker)
         finally:
             worker.stop()
+            self._give_up()
+
+    def late_reply(self, seconds: float) -> requests.Response | None:
+        """Return what comes after all, in so many seconds, for a caller that was interrupted in the block.
+
+        Args:
+            seconds: How long to wait for it.
+        """
+        if self._under_way is None:
+            return None
+        task, _ = self._under_way
+        return task.result if task.wait(seconds) and task.failure is None else None
+
+    def _give_up(self) -> None:
+        """Send nothing from now on, and end whatever is being read. After a reply there is nothing to end."""
+        if self._under_way is not None:
+            _, connection = self._under_way
+            connection.give_up()
+            self._under_way = None
 
     def _send(self, worker: Worker) -> requests.Response:
         if self._ends_at is None:
@@ -160,12 +184,10 @@ class OAuthRequest:
         """Send it once; return what came, or what tells that nothing did."""
         connection = PooledConnection(lambda: self.seconds_left)
         body = ReplyBody(lambda: connection.given_up or not self.seconds_left)
-        try:
-            task = worker.begin(functools.partial(self._exchange, connection, body))
-            ended = task.wait(self.seconds_left)
-        finally:
-            # Also where the caller was interrupted. After a reply there is nothing to give up.
-            connection.give_up()
+        task = worker.begin(functools.partial(self._exchange, connection, body))
+        self._under_way = task, connection
+        ended = task.wait(self.seconds_left) or (self._was_held_up() and task.wait(self.seconds_left))
+        self._give_up()
         if not ended and not (body.complete and task.wait(HANDING_OVER_S)):
             failure: BaseException = requests.Timeout(f"no end within {self.deadline_s:g} s")
         elif task.failure is None:
@@ -178,6 +200,14 @@ class OAuthRequest:
         no_reply = _no_reply(failure, self._secrets, sent=sent)
         self._lost = self._lost or (no_reply if sent else None)
         return no_reply
+
+    def _was_held_up(self) -> bool:
+        """Tell whether this process was stopped: what came meanwhile has some time to be read."""
+        now = time.monotonic()
+        if self._ends_at is None or now < self._ends_at + HELD_UP_S:
+            return False
+        self._ends_at = now + LATE_S
+        return True
 
     def _exchange(self, connection: PooledConnection, body: ReplyBody) -> requests.Response:
         prepared = self._prepared.copy()

@@ -211,6 +211,10 @@ class PreparedRefresh:
         """Lend what sends it, once what that takes is there."""
         return self._request.ready()
 
+    def late_reply(self, seconds: float) -> requests.Response | None:
+        """Return the reply of a request whose sending was interrupted, if one comes in so many seconds."""
+        return self._request.late_reply(seconds)
+
     def read(self, response: requests.Response, keep: Callable[[TikTokToken], object]) -> TikTokToken:
         """Return the token in the reply.
 

@@ -26,7 +26,9 @@ import contextlib
 import functools
 import logging
 import os
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
@@ -43,6 +45,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds to wait for an account's lock: longer than several refreshes with long timeouts can take.
 LOCK_TIMEOUT_S = 180.0
+
+
+#: Seconds between two looks at a lock that another greenlet of the same thread holds.
+GREENLET_PAUSE_S = 0.02
 
 
 class TokenStore(abc.ABC):
@@ -281,19 +287,42 @@ class KeyLock:
         self._lock = threading.RLock()
         #: How often the thread that holds it has taken it.
         self.depth = 0
+        self._owner: tuple[int, object] | None = None
+
+    @property
+    def is_held_here(self) -> bool:
+        """Whether the calling thread, or greenlet, holds it."""
+        return self.depth > 0 and self._owner == _whoever_calls()
 
     @contextlib.contextmanager
     def held(self, *, timeout: float = LOCK_TIMEOUT_S) -> Iterator[bool]:
         """Hold it; yield whether it could be had in `timeout` seconds (0 does not wait)."""
-        if not self._lock.acquire(timeout=timeout):
+        if not self._taken(time.monotonic() + timeout):
             yield False
             return
         self.depth += 1
+        self._owner = _whoever_calls()
         try:
             yield True
         finally:
             self.depth -= 1
             self._lock.release()
+
+    def _taken(self, deadline: float) -> bool:
+        while self._lock.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+            if not self.depth or self._owner == _whoever_calls():
+                return True
+            # Another greenlet of this very thread has it.
+            self._lock.release()
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(GREENLET_PAUSE_S)
+        return False
+
+
+def _whoever_calls() -> tuple[int, object]:
+    greenlet: Any = sys.modules.get("greenlet")
+    return threading.get_ident(), greenlet.getcurrent() if greenlet is not None else None
 
 
 @contextlib.contextmanager

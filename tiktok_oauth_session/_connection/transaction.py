@@ -333,12 +333,13 @@ class Transaction:
                 first = isinstance(error, NoReply) and error.sent and marks.tries == 1
                 if not (first and dead and request.seconds_left > REPLAY_NEEDS_S):
                     return self._after(error, current, before, marks, request)
-            except Exception as failure:  # noqa: BLE001 - an adapter of the user's may raise anything
-                error = _no_reply(failure)
-                return self._after(error, current, before, marks, request)
-            except BaseException:
-                self._keep_late_reply(request, current, keep)
-                raise
+            except BaseException as failure:
+                if request.is_under_way or not isinstance(failure, Exception):
+                    # An interruption, of whatever class.
+                    self._keep_late_reply(request, current, keep)
+                    raise
+                # An adapter of the user's may raise anything.
+                return self._after(_no_reply(failure), current, before, marks, request)
             else:
                 memory().accept_app(self._grant.app)
                 return self._successor(new, current)

@@ -150,6 +150,11 @@ class OAuthRequest:
             worker.stop()
             self._give_up()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it was sent, and its sender was interrupted before it knew what became of it."""
+        return self._under_way is not None
+
     def late_reply(self, seconds: float) -> requests.Response | None:
         """Return what comes after all, in so many seconds, for a caller that was interrupted in the block.
 

@@ -211,6 +211,11 @@ class PreparedRefresh:
         """Lend what sends it, once what that takes is there."""
         return self._request.ready()
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether nobody knows yet what becomes of it."""
+        return self._request.is_under_way
+
     def late_reply(self, seconds: float) -> requests.Response | None:
         """Return the reply of a request whose sending was interrupted, if one comes in so many seconds."""
         return self._request.late_reply(seconds)

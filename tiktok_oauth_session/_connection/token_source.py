@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from contextlib import AbstractContextManager
 
 from tiktok_oauth_session._connection.process_memory import KnownConnection, Updater, memory
+from tiktok_oauth_session.errors import StoreConflict
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
@@ -110,10 +111,17 @@ class ProcessSource(TokenSource):
         return self.known.token or mine
 
     def mark(self, token: TikTokToken) -> None:
-        """Let the process's other sessions see the marks."""
+        """Let the process's other sessions see the marks, unless a hook in the middle has refreshed."""
+        self._require(token.refresh_token)
         self.known.token = token
 
     def save(self, token: TikTokToken, replacing: str) -> None:
         """Let the process's other sessions find the new token."""
+        self._require(replacing)
         self.known.token = token
         memory().also_known_as(self._client_key, token, self.known, self._session)
+
+    def _require(self, refresh_token: str | None) -> None:
+        held = self.known.token
+        if held is not None and held.refresh_token != refresh_token:
+            raise StoreConflict("The session has another token now; nothing was kept.")

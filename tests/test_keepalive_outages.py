@@ -16,6 +16,8 @@ from tiktok_oauth_session.testing import FakeTikTok
 DAY_S = 86_400
 #: So many that tries which nobody counts would show.
 WORKERS = 32
+#: Seconds for what takes one.
+PATIENCE_S = 20.0
 #: How much more than the rate a busy machine may let through in one second.
 JITTER = 1.25
 #: Requests a second, at most, while TikTok is down, and those that find out.
@@ -27,7 +29,9 @@ def connect(fake, store, count):
     keys, now = [], time.time()
     for _ in range(count):
         user = fake.add_user()
-        token = {**fake.issue_token(user=user), "expires_at": now - 1, "refresh_expires_at": now + 10 * DAY_S}
+        # As from a login a year ago.
+        refresh_token = {"refresh_expires_in": 365 * DAY_S, "refresh_expires_at": now + 10 * DAY_S}
+        token = {**fake.issue_token(user=user), "expires_at": now - 1, **refresh_token}
         keys.append(AccountKey(fake.client_key, user.open_id))
         store.save(keys[-1], TikTokToken(token))
     return keys
@@ -109,7 +113,7 @@ def test_keep_alive__nothing_is_prolonged_by_two(tmp_path):
     fake.before("refresh", begin_the_other)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(run, fake, FileStore(tmp_path), workers=1, rate=20)
-        half_done.wait()
+        assert half_done.wait(PATIENCE_S)
         runs = [run(fake, FileStore(tmp_path)), first.result()]
 
     assert len(keys) == len(fake.requests_to("refresh"))

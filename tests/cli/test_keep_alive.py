@@ -43,7 +43,7 @@ def test_keep_alive__dead_and_failed(run, fake, logged_in):
 
     def fail(record):
         if fake.requests_to("refresh")[-1] is record and len(fake.requests_to("refresh")) == 2:
-            fake.fail("refresh", "html")
+            fake.fail("refresh", "error", error="invalid_request")
 
     fake.before("refresh", fail)
     result = run("keep-alive", "--workers", "1", "--rate", "1000", "--json")
@@ -58,7 +58,7 @@ def test_keep_alive__dead_and_failed(run, fake, logged_in):
         "stopped": "",
     } == json.loads(result.out)
     assert re.search(r"log in again: .*invalid_grant", result.err)
-    assert re.search(r"failed: .*502", result.err)
+    assert re.search(r"failed: .*invalid_request", result.err)
     assert not re.search(r"act\.|rft\.|test-secret", result.out + result.err)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -14,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from tiktok_oauth_session import AccountKey, FileStore, StoreError
+from tiktok_oauth_session.cli.exits import Stop
 from tiktok_oauth_session.cli.keep_alive import progress
-from tiktok_oauth_session.cli.keep_alive.jobs import Job
+from tiktok_oauth_session.cli.keep_alive.jobs import Job, run_all
 from tiktok_oauth_session.cli.settings.credentials import Credentials
 from tiktok_oauth_session.keepalive import Summary
 
@@ -248,6 +251,20 @@ def test_keep_alive__jobs_without_their_parent(start, fake, tokens, logged_in):
     assert 2 == len(jobs)
     assert time.monotonic() < deadline
     assert len(fake.requests_to("refresh")) < len(keys)
+    assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
+
+
+def test_run_all__one_cannot_begin(fake, tokens, logged_in):
+    """When one of them cannot do its work, that is why the command ends, and none goes on without it."""
+    keys = due(fake, logged_in, 40)
+    job = Job(None, Credentials("sbaw-test-key", "sbaw-test-secret"), None, 30.0 * DAY_S, 2, 10.0)
+    first, second = job.split(2)
+    with pytest.raises(Stop, match="No store is known") as caught:
+        run_all([first, dataclasses.replace(second, store="nonsense://")], lambda _: None)
+
+    assert 2 == caught.value.code
+    assert [] == multiprocessing.active_children()
+    assert len(fake.requests_to("refresh")) < len(keys) / 2
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
 
 

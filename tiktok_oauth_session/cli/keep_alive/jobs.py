@@ -103,9 +103,13 @@ def run_all(jobs: Sequence[Job], progress: Callable[[Summary], object]) -> tuple
         # Until the children are ready for them.
         with _signals_blocked():
             processes.extend(map(_Process, jobs))
-        _listen(processes, progress)
-        for process in processes:
-            process.join()
+        try:
+            _listen(processes, progress)
+        finally:
+            for process in processes:
+                process.leave()
+            for process in processes:
+                process.join()
     if came and not all(process.has_ended_well for process in processes):
         end_by(came[-1])
     return _together(processes), came
@@ -116,6 +120,7 @@ class _Process:
 
     def __init__(self, job: Job) -> None:
         context = multiprocessing.get_context("spawn")
+        #: What it says, and from whose end it knows that it is to end.
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_be, args=(job, theirs))
         self._process.start()
@@ -143,6 +148,10 @@ class _Process:
         # On Windows, Ctrl-C reaches all processes by itself.
         if os.name == "posix" and self._process.is_alive() and self._process.pid:
             os.kill(self._process.pid, number)
+
+    def leave(self) -> None:
+        """Hear nothing more from it; if it still works, it ends after the refreshes in flight."""
+        self.pipe.close()
 
     def join(self) -> None:
         """Wait until it is gone."""

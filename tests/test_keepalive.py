@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
+from tiktok_oauth_session._connection.marks import Marks
 from tiktok_oauth_session.keepalive import Summary, keep_alive
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.testing import FakeTikTok
@@ -51,13 +52,13 @@ class Failing(MemoryStore):
         super().save(key, token, replacing=replacing)
 
     @contextlib.contextmanager
-    def try_lock(self, key: AccountKey) -> Iterator[bool]:
+    def try_lock(self, key: AccountKey, *, timeout: float = 0.0) -> Iterator[bool]:
         """Take the lock, unless somebody else holds it."""
         if self.failed and self.taken:
             self.taken -= 1
             yield False
             return
-        with super().try_lock(key) as held:
+        with super().try_lock(key, timeout=timeout) as held:
             yield held
 
 
@@ -133,7 +134,10 @@ def test_keep_alive__dead_and_failed(fake_tiktok: FakeTikTok) -> None:
     fake_tiktok.remove_connection(dead.open_id)
     fake_tiktok.before(
         "refresh",
-        lambda record: len(fake_tiktok.requests_to("refresh")) == 2 and fake_tiktok.fail("refresh", "html"),
+        lambda record: (
+            len(fake_tiktok.requests_to("refresh")) == 2
+            and fake_tiktok.fail("refresh", "error", error="invalid_request")
+        ),
     )
 
     summary = run(fake_tiktok, store, workers=1)
@@ -142,7 +146,7 @@ def test_keep_alive__dead_and_failed(fake_tiktok: FakeTikTok) -> None:
     assert [dead] == list(summary.dead)
     assert "log in again" in summary.dead[dead]
     assert [failed] == list(summary.failed)
-    assert "502" in summary.failed[failed]
+    assert "invalid_request" in summary.failed[failed]
     assert "" == summary.stopped
 
 
@@ -193,7 +197,7 @@ def test_keep_alive__rate_counts_requests(fake_tiktok: FakeTikTok) -> None:
     store = MemoryStore()
     for _ in range(20):
         key = connect(fake_tiktok, store, refresh_left=-DAY_S)
-        store.save(key, TikTokToken(store.load(key), refresh_error="invalid_grant"))
+        store.save(key, Marks(error="invalid_grant").on(store.load(key) or TikTokToken()))
     alive = connect(fake_tiktok, store)
     began = time.monotonic()
 
@@ -217,10 +221,9 @@ def test_keep_alive__workers(fake_tiktok: FakeTikTok, workers: int) -> None:
         together.wait()
         seen.append(len(at_it))
         together.wait()
-        at_it.remove(record)
-        together.wait()
 
     fake_tiktok.before("refresh", begin)
+    fake_tiktok.after("refresh", at_it.remove)
 
     summary = run(fake_tiktok, store, workers=workers)
 
@@ -443,6 +446,7 @@ def test_keep_alive__thread_not_started(fake_tiktok: FakeTikTok, monkeypatch: py
 _MACHINE = """
 import json, sys
 from tiktok_oauth_session import LOGIN_KIT, FileStore
+from tiktok_oauth_session._connection.marks import Marks
 from tiktok_oauth_session.keepalive import keep_alive
 
 base, key, secret, directory = sys.argv[1:]

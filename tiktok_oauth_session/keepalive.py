@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent import futures
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from tiktok_oauth_session._keepalive import LOOK_UP_S
+from tiktok_oauth_session._keepalive.agenda import Agenda
+from tiktok_oauth_session._keepalive.due import Due
+from tiktok_oauth_session._keepalive.pace import PATIENCE_S, Pace
+from tiktok_oauth_session._keepalive.refresher import Refresher
 from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
+from tiktok_oauth_session._oauth.responses import retry_after_of
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
     StoreError,
@@ -22,9 +28,8 @@ from tiktok_oauth_session.errors import (
     reason_of,
 )
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
-from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.tokens import REFRESH_ERROR, AccountKey, TikTokToken
+from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +37,14 @@ log = logging.getLogger(__name__)
 REFRESH_WITHIN_S = 30 * 86_400.0
 #: How many accounts are refreshed at the same time.
 WORKERS = 4
-#: Refreshes per second at most, over all workers. TikTok documents no limit for its OAuth endpoints.
+#: Requests per second at most, over all workers. TikTok documents no limit for its OAuth endpoints.
 RATE_PER_S = 10.0
+#: Seconds from a refresh that got no answer, where nothing is left to lose, to the next.
+REPLAY_AFTER_S = 5.0
 #: Seconds between two attempts to save a token that TikTok issued and the store did not take.
 SAVE_PAUSE_S = 5.0
 #: How many such attempts.
 SAVE_TRIES = 12
-#: Seconds of waiting in one go: a Ctrl-C just before a wait, or on Windows during it, is seen after it.
-LOOK_UP_S = 0.5
 
 
 @dataclass
@@ -49,8 +54,12 @@ class Summary:
     #: How many were due when the run began.
     due: int = 0
     refreshed: int = 0
-    #: Somebody else refreshed them meanwhile, or was at it, or their owners logged out.
+    #: Nothing to do: they were refreshed before or meanwhile, or somebody else was at it, or their owners
+    #: logged out.
     left_to_others: int = 0
+    #: Those of both whose refresh token, although it has been refreshed, ends within `refresh_within`:
+    #: account -> when (Unix time, seconds). It is refreshed again when half of its time is over.
+    not_prolonged: dict[AccountKey, float] = field(default_factory=dict)
     #: Only a new login helps: account -> why.
     dead: dict[AccountKey, str] = field(default_factory=dict)
     #: Worth another run: account -> why.
@@ -62,7 +71,7 @@ class Summary:
 
     @property
     def done(self) -> int:
-        """How many accounts have been looked at."""
+        """How many accounts this run is done with."""
         return self.refreshed + self.left_to_others + len(self.dead) + len(self.failed)
 
 
@@ -76,6 +85,7 @@ def keep_alive(
     refresh_within: float = REFRESH_WITHIN_S,
     workers: int = WORKERS,
     rate: float = RATE_PER_S,
+    part: tuple[int, int] = (0, 1),
     stop: threading.Event | None = None,
     progress: Callable[[Summary], object] | None = None,
     adapter: BaseAdapter | None = None,
@@ -87,6 +97,13 @@ def keep_alive(
     the store shares the work out, and an account is refreshed once. A run that is cut short is
     continued by the next. Ctrl-C, too, ends it after the refreshes in flight, and is raised then.
 
+    While TikTok is down, or busy, it is asked once in a while, less and less often; once that has lasted for
+    five minutes, the run ends. Accounts that got no answer are tried again in the same run, after the pause
+    that their tokens need.
+
+    A process makes use of one processor. For more of them run several, each with its own `part` of the
+    accounts, as ``tiktok-oauth keep-alive --jobs`` does.
+
     Args:
         store: Where the tokens are.
         client_key: The app's client key; accounts of other apps in the store are left alone.
@@ -94,9 +111,12 @@ def keep_alive(
         platform: Which of TikTok's OAuth surfaces.
         access_within: Seconds: also refresh access tokens that end within them. None leaves access
             tokens to whoever uses them, which refreshes far less.
-        refresh_within: Seconds: refresh what has a refresh token that ends within them.
+        refresh_within: Seconds: refresh what has a refresh token that ends within them. Of this window and
+            that of access tokens, half of a token's own lifetime counts where that is shorter.
         workers: How many accounts to refresh at the same time.
-        rate: Refreshes per second at most.
+        rate: Requests per second at most.
+        part: Which part of the accounts to look after, counted from 0, and how many parts there are. The
+            others are other processes', and each has a rate of its own.
         stop: Set it to end the run after the refreshes in flight. The run itself sets it when it ends
             before its time.
         progress: Called after every account, from one thread at a time, until it fails.
@@ -108,149 +128,153 @@ def keep_alive(
     Raises:
         StoreError: The store could not say which accounts are due.
     """
-    run = _Run(store, client_key, client_secret, platform, stop or threading.Event())
-    run.access_within, run.refresh_within, run.progress = access_within, refresh_within, progress
-    run.adapter = adapter or HTTPAdapter(pool_maxsize=workers)
-    run.slots = _Slots(rate, run.stop)
-    return run(workers)
+    adapter = adapter or HTTPAdapter(pool_maxsize=workers)
+    run = _Run(store, Due(client_key, access_within, refresh_within, part), rate, stop or threading.Event())
+    run.progress = progress
+    return run([Refresher(store, client_key, client_secret, platform, adapter) for _ in range(workers)])
 
 
-class _Slots:
-    """Lets so many pass in a second."""
+class _PutOff(NamedTuple):
+    """An account that is tried again in the same run."""
 
-    def __init__(self, rate: float, stop: threading.Event) -> None:
-        self._interval_s, self._stop = 1.0 / rate, stop
-        self._next, self._guard = time.monotonic(), threading.Lock()
-
-    def wait(self) -> None:
-        with self._guard:
-            now = time.monotonic()
-            mine = max(self._next, now)
-            self._next = mine + self._interval_s
-        self._stop.wait(mine - now)
+    since: float
+    why: str
 
 
-@dataclass
+class _Look:
+    """Tells whether a token is due, and remembers the one that was asked about."""
+
+    def __init__(self, is_due: Callable[[TikTokToken], bool]) -> None:
+        self._is_due = is_due
+        #: None where the account is gone, or somebody else is at it.
+        self.seen: TikTokToken | None = None
+
+    def __call__(self, token: TikTokToken) -> bool:
+        self.seen = token
+        return self._is_due(token)
+
+
 class _Run:
-    store: TokenStore
-    client_key: str
-    client_secret: str
-    platform: Platform
-    stop: threading.Event
-    access_within: float | None = None
-    refresh_within: float = REFRESH_WITHIN_S
-    progress: Callable[[Summary], object] | None = None
-    adapter: BaseAdapter = field(default_factory=HTTPAdapter)
-    slots: _Slots = field(init=False)
-    summary: Summary = field(default_factory=Summary)
-    _guard: threading.Lock = field(default_factory=threading.Lock)
-    _begin: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, store: TokenStore, due: Due, rate: float, stop: threading.Event) -> None:
+        self._store, self._due, self._stop = store, due, stop
+        self._pace = Pace(rate, stop)
+        self._agenda = Agenda((), stop)
+        self._put_off: dict[AccountKey, _PutOff] = {}
+        self._guard, self._begin = threading.Lock(), threading.Event()
+        self.summary = Summary()
+        self.progress: Callable[[Summary], object] | None = None
 
-    def __call__(self, workers: int) -> Summary:
-        keys = list(dict.fromkeys(self._due()))
-        self.summary.due = len(keys)
-        waiting: queue.SimpleQueue[AccountKey] = queue.SimpleQueue()
-        for key in keys:
-            waiting.put(key)
+    def __call__(self, refreshers: list[Refresher]) -> Summary:
+        summary, keys = self.summary, self._due.keys(self._store)
+        summary.due, self._agenda = len(keys), Agenda(keys, self._stop)
         try:
-            self._work_with(workers, waiting)
+            self._work_with(refreshers)
         finally:
-            self._save_the_unsaved()
-        if self.summary.done < self.summary.due and not self.summary.stopped:
-            self.summary.stopped = "told to stop" if self.stop.is_set() else "the workers ended early"
-        return self.summary
+            self._save_the_unsaved(refreshers[0])
+        if summary.done < summary.due and not summary.stopped and self._stop.is_set():
+            summary.stopped = "told to stop"
+        summary.failed.update({key: put_off.why for key, put_off in self._put_off.items()})
+        if summary.done < summary.due and not summary.stopped:
+            summary.stopped = "the workers ended early"
+        return summary
 
-    def _work_with(self, workers: int, waiting: queue.SimpleQueue[AccountKey]) -> None:
+    def _work_with(self, refreshers: list[Refresher]) -> None:
         # Not by `Thread.join`: before Python 3.13, once interrupted, it takes a running thread for ended.
-        with futures.ThreadPoolExecutor(workers, "keep-alive") as pool:
+        with futures.ThreadPoolExecutor(len(refreshers), "keep-alive") as pool:
             try:
-                working = [pool.submit(self._work, waiting) for _ in range(workers)]
+                working = [pool.submit(self._work, refresher) for refresher in refreshers]
                 # Not before: the pool waits only for threads whose start was not interrupted.
                 self._begin.set()
                 while futures.wait(working, timeout=LOOK_UP_S).not_done:
                     pass
             except BaseException:
-                self.stop.set()
+                self._stop.set()
                 log.warning("keep-alive: interrupted; the refreshes in flight end first")
                 raise
             finally:
                 self._begin.set()
 
-    def _due(self) -> Iterator[AccountKey]:
-        now = time.time()
-        for key in self.store.refresh_expiring(now + self.refresh_within):
-            if key.client_key == self.client_key:
-                yield key
-        if self.access_within is not None:
-            for key in self.store.expiring(now + self.access_within):
-                if key.client_key == self.client_key:
-                    yield key
-
-    def _is_due(self, token: TikTokToken) -> bool:
-        now = time.time()
-        if token.get("refresh_expires_at", float("inf")) < now + self.refresh_within:
-            return True
-        return self.access_within is not None and (token.expires_at or 0.0) < now + self.access_within
-
-    def _work(self, waiting: queue.SimpleQueue[AccountKey]) -> None:
+    def _work(self, refresher: Refresher) -> None:
         self._begin.wait()
-        while not self.stop.is_set():
+        while (key := self._agenda.take()) is not None:
             try:
-                key = waiting.get_nowait()
-            except queue.Empty:
-                return
-            self._refresh(key)
+                self._attend(key, refresher)
+            finally:
+                self._agenda.done()
 
-    def _session(self, key: AccountKey) -> TikTokOAuth2Session:
-        session = TikTokOAuth2Session(
-            self.client_key,
-            client_secret=self.client_secret,
-            store=self.store,
-            open_id=key.open_id,
-            platform=self.platform,
-        )
-        # One pool of connections for all: most of the work would be handshakes otherwise.
-        session.mount("https://", self.adapter)
-        session.mount("http://", self.adapter)
-        return session
-
-    def _refresh(self, key: AccountKey) -> None:
-        summary = self.summary
+    def _attend(self, key: AccountKey, refresher: Refresher) -> None:
+        # Before the account is locked: whoever needs it now must not wait for our turn.
+        turn = self._pace.turn()
+        if turn is None:
+            return
+        look, error = _Look(self._due.includes), None
         try:
-            session = self._session(key)
-            if self._will_ask(session.token):
-                # Before the account is locked: whoever needs it now must not wait for our turn.
-                self.slots.wait()
-                if self.stop.is_set():
-                    return
-            token = session.refresh_ahead(self._is_due)
-        except ReauthorizationRequired as error:
-            with self._guard:
-                summary.dead[key] = str(error)
-        except (TokenError, StoreError) as error:
-            with self._guard:
-                summary.failed[key] = str(error)
-                if isinstance(error, TokenNotSaved) and error.token is not None:
-                    summary.unsaved[key] = error.token
-                if meaning_of(error.error, error.status_code) is Meaning.ABOUT_APP:
-                    # No other account of the same app would escape that.
-                    summary.stopped = f"TikTok refuses the app itself: {error}"
-                    self.stop.set()
-        except Exception as error:  # noqa: BLE001 - one account must not hold up the others
-            kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
-            # Without the error's own words, which may hold a secret.
-            log.error("keep-alive: %s: an unexpected %s:\n%s", key.open_id, kind, where)  # noqa: TRY400 - see above
-            with self._guard:
-                summary.failed[key] = f"an unexpected {kind}; the log says where"
-        else:
-            with self._guard:
-                summary.refreshed += token is not None
-                summary.left_to_others += token is None
+            token = refresher.refresh(key, look, turn)
+        except Exception as failure:  # noqa: BLE001 - one account must not hold up the others
+            token, error = None, failure
+        finally:
+            self._pace.end(turn, answered=not _is_passing(error), wait_s=_told_to_wait(error))
+        with self._guard:
+            if error is None:
+                self._note(key, token, look.seen)
+            else:
+                self._note_error(key, error, look.seen)
+            if self._pace.trouble:
+                self._end(self._pace.trouble)
         self._tell_progress()
 
-    def _will_ask(self, token: TikTokToken) -> bool:
-        """Tell whether TikTok will be asked for another token, as far as can be seen without the lock."""
-        return bool(token.refresh_token) and REFRESH_ERROR not in token and self._is_due(token)
+    def _end(self, why: str) -> None:
+        self.summary.stopped = self.summary.stopped or why
+        self._stop.set()
+
+    # --- what became of an account -----------------------------------------------------------------
+
+    def _note(self, key: AccountKey, token: TikTokToken | None, seen: TikTokToken | None) -> None:
+        self._put_off.pop(key, None)
+        self.summary.refreshed += token is not None
+        self.summary.left_to_others += token is None
+        newest = token or seen
+        if newest is not None and self._due.is_not_prolonged(newest):
+            self.summary.not_prolonged[key] = newest["refresh_expires_at"]
+
+    def _note_error(self, key: AccountKey, error: Exception, seen: TikTokToken | None) -> None:
+        summary = self.summary
+        if self._is_put_off(key, error, seen):
+            return
+        self._put_off.pop(key, None)
+        if isinstance(error, ReauthorizationRequired):
+            if seen is None:
+                # It is gone.
+                summary.left_to_others += 1
+            else:
+                summary.dead[key] = str(error)
+        elif isinstance(error, (TokenError, StoreError)):
+            summary.failed[key] = str(error)
+            if isinstance(error, TokenNotSaved) and error.token is not None:
+                summary.unsaved[key] = error.token
+            if meaning_of(error.error, error.status_code) is Meaning.ABOUT_APP:
+                # No other account of the same app would escape that.
+                self._end(f"TikTok refuses the app itself: {error}")
+        else:
+            kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
+            # Without the error's own words, which may hold a secret.
+            log.error("keep-alive: %s: an unexpected %s:\n%s", key.open_id, kind, where)
+            summary.failed[key] = f"an unexpected {kind}; the log says where"
+
+    def _is_put_off(self, key: AccountKey, error: Exception, seen: TikTokToken | None) -> bool:
+        """Put an account off that a later try in this run may save; tell whether it is."""
+        if not (isinstance(error, TokenError) and _is_passing(error)):
+            return False
+        seconds = error.retry_after
+        if seconds is None and seen is not None and seen.freshness() is Freshness.EXPIRED:
+            seconds = REPLAY_AFTER_S
+        now = time.monotonic()
+        since = self._put_off[key].since if key in self._put_off else now
+        if seconds is None or now + seconds - since > PATIENCE_S:
+            return False
+        self._put_off[key] = _PutOff(since, str(error))
+        self._agenda.put_off(key, seconds)
+        return True
 
     def _tell_progress(self) -> None:
         with self._guard:
@@ -263,37 +287,46 @@ class _Run:
                 self.progress = None
                 log.warning("keep-alive: no more is told of the progress: %s", reason_of(error))
 
-    def _save_the_unsaved(self) -> None:
+    def _save_the_unsaved(self, refresher: Refresher) -> None:
         """Go on trying to save what only this process holds: when it ends, those accounts are lost."""
         for attempt in range(SAVE_TRIES):
             for key, token in list(self.summary.unsaved.items()):
-                self._save(key, token)
+                self._save(key, token, refresher)
             if not self.summary.unsaved or attempt == SAVE_TRIES - 1:
                 return
             time.sleep(SAVE_PAUSE_S)
 
-    def _save(self, key: AccountKey, token: TikTokToken) -> None:
-        summary, stored = self.summary, list[TikTokToken]()
-
-        def look(current: TikTokToken) -> bool:
-            # Asked only with the lock held, and after what was unsaved has been saved.
-            stored.append(current)
-            return False
-
+    def _save(self, key: AccountKey, token: TikTokToken, refresher: Refresher) -> None:
+        # Asked only with the lock held, and after what was unsaved has been saved.
+        summary, look = self.summary, _Look(lambda current: not current.refresh_token)
         try:
-            session = self._session(key)
-            logged_out = not session.token
-            session.refresh_ahead(look)
+            refresher.refresh(key, look)
         except ReauthorizationRequired as error:
-            summary.dead[key] = str(error)
+            if look.seen is None:
+                summary.left_to_others += 1
+            else:
+                summary.dead[key] = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may succeed
             log.warning("keep-alive: the token of %s is still not saved: %s", key.open_id, reason_of(error))
             return
         else:
-            if not stored and not logged_out:
+            if look.seen is None:
                 log.warning("keep-alive: the token of %s is still not saved: it is locked", key.open_id)
                 return
-            ours = [each for each in stored if each.access_token == token.access_token]
-            summary.refreshed += bool(ours)
-            summary.left_to_others += not ours
+            is_ours = look.seen.access_token == token.access_token
+            summary.refreshed += is_ours
+            summary.left_to_others += not is_ours
         del summary.unsaved[key], summary.failed[key]
+
+
+def _is_passing(error: Exception | None) -> bool:
+    """Tell whether TikTok is, or was, down or busy."""
+    if not isinstance(error, TokenError):
+        return False
+    return meaning_of(error.error, error.status_code) in (Meaning.PASSING, Meaning.UNCLEAR)
+
+
+def _told_to_wait(error: Exception | None) -> float:
+    """Return for how many seconds TikTok asks not to be asked."""
+    response = error.response if isinstance(error, TokenError) else None
+    return (retry_after_of(response) if response is not None else None) or 0.0

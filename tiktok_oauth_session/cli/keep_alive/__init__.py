@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_STORE
+from tiktok_oauth_session.cli.keep_alive.jobs import Job, run_all
 from tiktok_oauth_session.cli.keep_alive.numbers import above, at_least, whole
 from tiktok_oauth_session.cli.keep_alive.progress import shown_progress
+from tiktok_oauth_session.cli.keep_alive.stopping import told_to_stop
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token
 from tiktok_oauth_session.cli.terminal.output import print_json, tell
-from tiktok_oauth_session.cli.terminal.signals import EXIT_BY_SIGNAL, Signals, end_by, handled
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.keepalive import Summary
@@ -54,7 +52,19 @@ def add_parser(subcommands: Any) -> None:
         "--workers", type=whole(1), default=4, metavar="N", help="refresh N at a time (default: 4)"
     )
     parser.add_argument(
-        "--rate", type=above(0.0), default=10.0, metavar="N", help="N a second at most (default: 10)"
+        "--rate",
+        type=above(0.0),
+        default=10.0,
+        metavar="N",
+        help="send N requests a second at most (default: 10)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="share workers and rate out among N processes, each of which makes use of one processor "
+        "(default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     stores.add_option(parser)
@@ -63,25 +73,23 @@ def add_parser(subcommands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run keep-alive and tell how it went."""
-    from tiktok_oauth_session.keepalive import keep_alive
-
     app = credentials.require()
-    store = stores.open_store(arguments.store)
-    require_no_encrypted_token(store, app.client_key)
-    stop = threading.Event()
-    with _told_to_stop(stop) as signals, shown_progress() as progress:
-        summary = keep_alive(
-            store,
-            client_key=app.client_key,
-            client_secret=app.client_secret,
-            platform=platform(),
-            access_within=arguments.access_within,
-            refresh_within=arguments.refresh_within * DAY_S,
-            workers=arguments.workers,
-            rate=arguments.rate,
-            stop=stop,
-            progress=progress,
-        )
+    require_no_encrypted_token(stores.open_store(arguments.store), app.client_key)
+    job = Job(
+        store=arguments.store,
+        app=app,
+        access_within=arguments.access_within,
+        refresh_within=arguments.refresh_within * DAY_S,
+        workers=arguments.workers,
+        rate=arguments.rate,
+    )
+    with shown_progress() as progress:
+        if arguments.jobs > 1:
+            summary, signals = run_all(job.split(arguments.jobs), progress)
+        else:
+            stop = threading.Event()
+            with told_to_stop(stop) as signals:
+                summary = job.run(stop, progress)
     _tell(summary, as_json=arguments.json)
     if summary.unsaved:
         return EXIT_STORE
@@ -97,12 +105,19 @@ def _tell(summary: Summary, *, as_json: bool) -> None:
         tell(f"{key.open_id}: log in again: {why}")
     for key, why in summary.failed.items():
         tell(f"{key.open_id}: failed: {why}")
+    if summary.not_prolonged:
+        days = (min(summary.not_prolonged.values()) - time.time()) / DAY_S
+        tell(
+            f"{len(summary.not_prolonged)} refresh tokens are not prolonged by a refresh; the first ends in "
+            f"{days:.0f} days."
+        )
     if summary.stopped:
         tell(f"Stopped with {summary.due - summary.done} accounts to go: {summary.stopped}")
     counts = {
         "due": summary.due,
         "refreshed": summary.refreshed,
         "left_to_others": summary.left_to_others,
+        "not_prolonged": len(summary.not_prolonged),
         "dead": len(summary.dead),
         "failed": len(summary.failed),
     }
@@ -110,30 +125,3 @@ def _tell(summary: Summary, *, as_json: bool) -> None:
         print_json({**counts, "stopped": summary.stopped})
     else:
         print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
-
-
-@contextlib.contextmanager
-def _told_to_stop(stop: threading.Event) -> Iterator[list[int]]:
-    """Let the first signal end the run gently; yield which of them came.
-
-    The second one interrupts whatever is waited for, except the refreshes in flight; the third, those.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed twice.
-        SystemExit: Another signal came twice.
-    """
-    came, hurried = Signals(), False
-
-    def gently(number: int) -> None:
-        nonlocal hurried
-        hurry = came.note(number)
-        stop.set()
-        if not hurry:
-            return
-        if hurried:
-            os._exit(EXIT_BY_SIGNAL + number)
-        hurried = True
-        end_by(number)
-
-    with handled(gently):
-        yield came.numbers

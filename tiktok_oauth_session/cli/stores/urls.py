@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: Seconds after which a Redis that hangs is given up, unless the URL says another number.
 REDIS_TIMEOUT_S = 10.0
 SQLITE_MODE = 0o600
+#: How many connections to a database at most: as many as SQLAlchemy would open, but all of them are kept.
+#: Logging in costs the database more than what follows.
+CONNECTIONS = 15
 
 _REDIS = ("redis", "rediss", "unix")
 #: The drivers that SQLAlchemy does not look for by itself.
@@ -111,7 +114,7 @@ def _sql_store(url: str, scheme: str) -> TokenStore:
         with warnings.catch_warnings():
             # Its own way to say that it ignores an option.
             warnings.simplefilter("error", sqlalchemy.exc.SAWarning)
-            engine = sqlalchemy.create_engine(address)
+            engine = sqlalchemy.create_engine(address, **_pool_options(address))
         store = SQLStore(engine)
     except sqlalchemy.exc.SAWarning:
         raise _unknown_option(scheme) from None
@@ -126,6 +129,13 @@ def _sql_store(url: str, scheme: str) -> TokenStore:
     # The engine lives as long as the process, and takes leave of the database.
     atexit.register(engine.dispose)
     return store
+
+
+def _pool_options(address: sqlalchemy.URL) -> dict[str, int]:
+    # SQLite's connections cost nothing, and its pools are of other kinds.
+    if address.get_backend_name() == "sqlite":
+        return {}
+    return {"pool_size": CONNECTIONS, "max_overflow": 0}
 
 
 def _explain_unknown_options(engine: sqlalchemy.Engine, scheme: str) -> None:

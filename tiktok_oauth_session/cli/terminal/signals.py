@@ -23,6 +23,8 @@ EXIT_BY_SIGNAL = 128
 
 # Windows has no SIGHUP.
 _HANGUP = getattr(signal, "SIGHUP", None)
+#: What asks a command to end.
+TO_BE_HANDLED = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None)
 
 
 class Signals:
@@ -51,9 +53,8 @@ def handled(handler: Callable[[int], object]) -> Iterator[None]:
     def handle(number: int, _frame: FrameType | None) -> None:
         handler(number)
 
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, _HANGUP) if number is not None]
     # None is a handler that was not set from Python and could not be put back.
-    wanted = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    wanted = [number for number in TO_BE_HANDLED if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     before = {number: signal.signal(number, handle) for number in wanted}
     try:
         yield

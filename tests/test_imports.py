@@ -207,6 +207,7 @@ LAYERS = (
     ("__main__",),
     ("cli", "contrib"),
     ("keepalive",),
+    ("_keepalive",),
     ("session",),
     ("qr", "revocation", "_connection"),
     ("compliance",),

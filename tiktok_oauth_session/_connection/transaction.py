@@ -130,13 +130,14 @@ class Transaction:
     def _saved_later(self, error: TokenNotSaved) -> TikTokToken:
         """Save again and again, until it succeeds, is not wanted any more, or the process ends.
 
-        Inline that is as long as a caller may be kept.
+        Inline that is as long as a caller may be kept, which one that waits for no lock may not.
 
         Without the lock in between: whoever logs the account in, or out, must not wait for a full disk. The
         mark keeps others from sending the spent refresh token for as long as a request could be under way.
         """
         pause = SAVE_PAUSE_S[0]
-        end = time.monotonic() + INLINE_SAVES_S if self._is_inline else math.inf
+        patience = INLINE_SAVES_S if self._demand.lock_timeout is None else 0.0
+        end = time.monotonic() + patience if self._is_inline else math.inf
         log.warning("a new token is not saved yet, and is tried again: %s", error)
         while True:
             self._flight.fail_to_save(error)

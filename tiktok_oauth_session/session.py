@@ -522,27 +522,6 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         sent: dict[str, Any] = {"headers": headers, "body": body, "extra": kwargs}
         return self._adopt(held, self._connection(mine, secret, transport, url=token_url, **sent).renew(mine))
 
-    def refresh_ahead(self, is_due: Callable[[TikTokToken], bool]) -> TikTokToken | None:
-        """Refresh before it is urgent, unless somebody who shares the store is at it or has done it.
-
-        Args:
-            is_due: Tells whether a token is to be refreshed, asked while nobody else can refresh it.
-
-        Returns:
-            The new token; None if there was nothing to do.
-
-        Raises:
-            TokenError: As for `refresh_token`.
-            StoreError: As for `refresh_token`.
-        """
-        mine = self._own_token()
-        if not mine:
-            return None
-        if lacking := self._lacking(mine, self.client_secret):
-            self._refuse(lacking)
-        new = self._connection(mine, self.client_secret).ahead(mine, is_due)
-        return None if new is None else self._adopt(mine, new)
-
     # --- other logins ------------------------------------------------------------------------------
 
     def start_qr_login(self, scope: str | Iterable[str] | None = None, state: str | None = None) -> QRLogin:

@@ -11,7 +11,15 @@ import weakref
 import pytest
 import sqlalchemy
 
-from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, ReauthorizationRequired, TokenError
+from tiktok_oauth_session import (
+    AccountKey,
+    FileStore,
+    MemoryStore,
+    ReauthorizationRequired,
+    TikTokToken,
+    TokenError,
+    TokenNotSaved,
+)
 from tiktok_oauth_session._connection.process_memory import ProcessMemory, memory
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.stores.encrypted import EncryptedStore
@@ -227,3 +235,42 @@ def test_identity__default_is_the_handle():
     assert store.identity == store.identity
     assert hash(store.identity) == hash(store.identity)
     assert store.identity != MemoryStore().identity
+
+
+def test_memory__forgets_nothing_that_is_going_on(fake, make_session, issue, monkeypatch):
+    """What a store has not taken yet is not forgotten, however many connections come after it."""
+    monkeypatch.setattr("tiktok_oauth_session._connection.process_memory.REMEMBERED_CONNECTIONS", 2)
+    told, token = [], issue()
+
+    def refuse(token):
+        told.append(token)
+        if len(told) == 1:
+            raise OSError("down")
+
+    session = make_session(token=token, as_if_network=True, token_updater=refuse)
+    with pytest.raises(TokenNotSaved):
+        session.refresh_token()
+    for number in range(5):
+        memory().without_store(fake.client_key, TikTokToken(refresh_token=f"rft.fake-{number}"))
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert told[0] == told[1] == session.token
+    assert 1 == len(fake.requests_to("refresh"))
+
+
+def test_client_token__is_paced(fake, make_session, clock):
+    """An app whose token cannot be renewed asks once, not at every call; what still works is used."""
+    session = make_session(token_updater=None)
+    session.fetch_client_token()
+    fake.fail("client_token", "status", status=429, times=None)
+    clock.advance(7200 - 30)
+    working = [session.get(USER_INFO).status_code for _ in range(5)]
+    asked = len(fake.requests_to("client_token"))
+    clock.advance(31)
+    for _ in range(5):
+        with pytest.raises(TokenError) as caught:
+            session.get(USER_INFO)
+
+    assert 5 == len(working)
+    assert 2 == asked == len(fake.requests_to("client_token"))
+    assert 0 < caught.value.retry_after

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import itertools
 import threading
 import time
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -260,8 +262,7 @@ class Down(MemoryStore):
         super().save(key, token, replacing=replacing)
 
 
-@pytest.mark.parametrize("how", ["refresh_token", "refresh_ahead"])
-def test_unsaved__saved_by_the_next_call(fake, make_session, old, key, clock, how):
+def test_unsaved__saved_by_the_next_call(fake, make_session, old, key):
     """A new token that was not saved is saved by the next call, although the old one works for hours."""
     store = Down()
     session = make_session(token=old, store=store)
@@ -269,7 +270,7 @@ def test_unsaved__saved_by_the_next_call(fake, make_session, old, key, clock, ho
     assert other.token
     store.broken = "save"
     with pytest.raises(TokenNotSaved) as caught:
-        session.refresh_token() if how == "refresh_token" else session.refresh_ahead(lambda token: True)
+        session.refresh_token()
     with pytest.raises(TokenNotSaved):
         other.get(USER_INFO)
     store.broken = ""
@@ -359,6 +360,157 @@ def test_updater__of_a_caller_that_went_on(fake, make_session, old, key, clock):
     assert flight.wait(time.monotonic() + PATIENCE_S, lambda: bool(told))
     assert [store.load(key)] == told != [old]
     assert threading.main_thread() not in by
+
+
+def test_unsaved__and_the_lock_fails_as_well(fake, make_session, old, key):
+    """A store that goes away with the lock held loses no token: it is saved when the store is back."""
+    failing = threading.Event()
+
+    class Leaving(Down):
+        @contextlib.contextmanager
+        def try_lock(self, key, *, timeout=0.0):
+            with super().try_lock(key, timeout=timeout) as held:
+                yield held
+            if failing.is_set():
+                raise StoreError("The store is down.")
+
+    store = Leaving()
+    session = make_session(token=old, store=store)
+    store.broken = "save"
+    failing.set()
+    with pytest.raises(TokenNotSaved) as caught:
+        session.refresh_token()
+    store.broken = ""
+    failing.clear()
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert caught.value.token == store.load(key)
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_unsaved__although_it_was_written(make_session, old, key):
+    """A save that was carried out and reported as failed is no reason to keep the updater waiting."""
+    told = []
+
+    class Misreporting(MemoryStore):
+        failures = 1
+
+        def save(self, key, token, *, replacing=None):
+            super().save(key, token, replacing=replacing)
+            if token.refresh_token != replacing and replacing and self.failures:
+                self.failures -= 1
+                raise StoreError("The answer was lost.")
+
+    store = Misreporting()
+    session = make_session(token=old, store=store, token_updater=told.append)
+    with contextlib.suppress(TokenNotSaved):
+        session.refresh_token()
+    session.refresh_token(refresh_token=store.load(key).refresh_token)
+
+    assert store.load(key).refresh_token == told[-1].refresh_token
+    assert 0 == len(pending)
+
+
+def test_unsaved__is_tried_again_at_a_distance(make_session, old, monkeypatch):
+    """However many callers need it, a store that is down is not asked more than 20 times a second."""
+    tries = []
+
+    class Failing(Down):
+        def save(self, key, token, *, replacing=None):
+            tries.append(time.monotonic())
+            super().save(key, token, replacing=replacing)
+
+    store = Failing()
+    session = make_session(token=old, store=store)
+    store.broken = "save"
+    until = time.monotonic() + 1.0
+    calls = 0
+    while time.monotonic() < until:
+        calls += 1
+        with contextlib.suppress(TokenNotSaved):
+            session.refresh_token()
+
+    assert calls > 5
+    # The first two are the login's and the mark.
+    assert min(later - earlier for earlier, later in itertools.pairwise(tries[2:])) > 0.04
+
+
+def test_hook__refreshes_in_the_middle(fake, make_session, old):
+    """A hook that needs a token itself, while one is being refreshed, gets one, and nothing is lost."""
+    inside = []
+
+    def hook(url, headers, body):
+        if not inside:
+            inside.append(None)
+            inside.append(session.refresh_token())
+        return url, headers, body
+
+    session = make_session(token=old)
+    session.register_compliance_hook("refresh_token_request", hook)
+    token = session.refresh_token()
+
+    assert inside[1] == token
+    assert fake.is_alive(token.refresh_token)
+    assert 0 == fake.reuse_attempts
+
+
+def test_updater__two_tokens_in_a_row(fake, make_session, old):
+    """A slow updater that fails over one token does not get that one again once there is a newer one."""
+    told, busy, free = [], threading.Event(), threading.Event()
+
+    def slow(token):
+        told.append(token)
+        if len(told) == 1:
+            busy.set()
+            free.wait(PATIENCE_S)
+            raise OSError("down")
+
+    store = MemoryStore()
+    session = make_session(token=old, store=store, token_updater=slow)
+    other = make_session(store=store, open_id=old.open_id, token_updater=slow)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(session.refresh_token)
+        assert busy.wait(PATIENCE_S)
+        second = pool.submit(other.refresh_token)
+        while len(fake.requests_to("refresh")) < 2:
+            threading.Event().wait(0.01)
+        free.set()
+        concurrent.futures.wait([first, second])
+    session.get(USER_INFO)
+
+    assert store.load(AccountKey(fake.client_key, old.open_id)).refresh_token == told[-1].refresh_token
+    assert 0 == len(pending)
+
+
+def test_given_refresh_token__is_the_sessions(make_session, issue, old, key):
+    """A refresh with another refresh token than the session's leaves the session with what it brought."""
+    store = MemoryStore()
+    session = make_session(token=old, store=store)
+    store.delete(key)
+    given = issue()
+    token = session.refresh_token(refresh_token=given.refresh_token)
+
+    assert token == session.token == store.load(key)
+
+
+def test_adapter__that_raises_its_own(fake, make_session, old, clock):
+    """An adapter that fails in a way of its own leaves the outcome open, and is not asked at every call."""
+
+    class Failing(HTTPAdapter):
+        sent = 0
+
+        def send(self, request, **options):
+            Failing.sent += 1
+            raise LookupError("a mistake")
+
+    session = make_session(token=old, store=MemoryStore())
+    session.mount("https://", Failing())
+    make_due(session, clock, 0)
+    for _ in range(20):
+        with pytest.raises(TokenError):
+            session.get(USER_INFO)
+
+    assert 2 == Failing.sent, "it and its replay"
 
 
 def test_pending__ends_with_a_login(make_session, old, key, log_in):

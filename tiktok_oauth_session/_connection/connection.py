@@ -289,6 +289,9 @@ class Connection:
             self._tell()
         except TokenNotSaved as error:
             flight.tell_error = error
+            flight.leave()
+            # It may have been a time limit that cut the updater short, and be followed by the process's end.
+            flight.hold_back()
             raise
         finally:
             flight.leave()

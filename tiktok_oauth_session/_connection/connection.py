@@ -288,10 +288,11 @@ class Connection:
             token = self._outcome(flight, until)
             self._tell()
         except TokenNotSaved as error:
-            flight.tell_error = error
-            flight.leave()
-            # It may have been a time limit that cut the updater short, and be followed by the process's end.
-            flight.hold_back()
+            if flight.is_over:
+                flight.tell_error = error
+                flight.leave()
+                # A time limit may have cut the updater short, and the process's end may follow.
+                flight.hold_back()
             raise
         finally:
             flight.leave()

@@ -36,7 +36,7 @@ from types import TracebackType
 from typing import Any
 
 from tiktok_oauth_session._plain_errors import StoreConflict, StoreError
-from tiktok_oauth_session._process import PerProcess
+from tiktok_oauth_session._process import PerProcess, threads_stop_greenlets
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
@@ -287,7 +287,7 @@ class KeyLock:
         self._lock = threading.RLock()
         #: How often the thread that holds it has taken it.
         self.depth = 0
-        self._owner: tuple[int, object] | None = None
+        self._owner: object = None
 
     @property
     def is_held_here(self) -> bool:
@@ -320,9 +320,12 @@ class KeyLock:
         return False
 
 
-def _whoever_calls() -> tuple[int, object]:
-    greenlet: Any = sys.modules.get("greenlet")
-    return threading.get_ident(), greenlet.getcurrent() if greenlet is not None else None
+def _whoever_calls() -> object:
+    if threads_stop_greenlets():
+        # They share a thread, which would be let in again.
+        greenlet: Any = sys.modules["greenlet"]
+        return greenlet.getcurrent()
+    return threading.get_ident()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tiktok_oauth_session._http.oauth_request import Transport, post
+from tiktok_oauth_session._http.oauth_request import post
+from tiktok_oauth_session._http.transport import Transport
 
 URL = "https://open.tiktokapis.com/v2/oauth/token/"
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
-from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S
+from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.tokens import ADVISORY_WINDOW_S, MANDATORY_WINDOW_S

@@ -18,8 +18,8 @@ from oauthlib.common import add_params_to_uri
 from oauthlib.oauth2 import Client, TokenExpiredError, WebApplicationClient
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
-from tiktok_oauth_session._http.oauth_request import TOKEN_HEADERS
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
+from tiktok_oauth_session._http.transport import TOKEN_HEADERS
 from tiktok_oauth_session._oauth.responses import read_reply, token_fields
 from tiktok_oauth_session.errors import (
     RevocationError,

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback
-from tiktok_oauth_session._http.oauth_request import NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import NoReply, post
 from tiktok_oauth_session._http.redaction import secrets_in
+from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session._oauth.authorization_response import authorization_code, matching_state
 from tiktok_oauth_session._oauth.grants import exchange_code
 from tiktok_oauth_session._oauth.pending_logins import Consent

@@ -7,8 +7,9 @@ from typing import Any
 
 import requests
 
-from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import NoReply, post
 from tiktok_oauth_session._http.redaction import secrets_in
+from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._oauth.responses import checked, read_reply
 from tiktok_oauth_session.compliance import TikTokClient
 from tiktok_oauth_session.errors import RevocationError

@@ -17,9 +17,9 @@ from requests_oauthlib import OAuth2Session
 from tiktok_oauth_session._connection.process_memory import Updater, memory, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
 from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure, verdict_on
-from tiktok_oauth_session._http.oauth_request import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
+from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session._process import PerProcess

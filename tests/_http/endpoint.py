@@ -7,7 +7,8 @@ import itertools
 import socket
 import threading
 
-from tiktok_oauth_session._http.oauth_request import Transport, post
+from tiktok_oauth_session._http.oauth_request import post
+from tiktok_oauth_session._http.transport import Transport
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 #: Seconds between two bytes of a reply that drips, far below any timeout.

@@ -18,7 +18,8 @@ from endpoint import DRIP_S, DRIPS, HEAD, HURRY, PATIENT, SHORT_S, At, Endpoint,
 from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
-from tiktok_oauth_session._http.oauth_request import NoReply, OAuthRequest, Transport
+from tiktok_oauth_session._http.oauth_request import NoReply, OAuthRequest
+from tiktok_oauth_session._http.transport import Transport
 
 OK = HEAD + b"Content-Length: 2\r\n\r\n{}"
 #: Seconds after a deadline that a busy machine may take to notice it.

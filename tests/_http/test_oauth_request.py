@@ -10,7 +10,8 @@ from exchanges import URL, ask
 from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session import TokenError
-from tiktok_oauth_session._http.oauth_request import NoReply, Transport
+from tiktok_oauth_session._http.oauth_request import NoReply
+from tiktok_oauth_session._http.transport import Transport
 
 # --- what it takes along -------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ import pytest
 import urllib3
 from endpoint import DRIP_S, DRIPS, HEAD, HURRY, SHORT_S, At, Endpoint, ask_at, chunk
 
-from tiktok_oauth_session._http.oauth_request import NoReply, Transport
+from tiktok_oauth_session._http.oauth_request import NoReply
 from tiktok_oauth_session._http.reply_body import LAST_BYTES_S, REPLY_CAP_BYTES, json_object
+from tiktok_oauth_session._http.transport import Transport
 
 TOKEN = b'{"access_token": "act.fake", "scope": "}"}'
 

@@ -15,7 +15,8 @@ from exchanges import URL, ask
 from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session, TokenError
-from tiktok_oauth_session._http.oauth_request import NoReply, Transport, post
+from tiktok_oauth_session._http.oauth_request import NoReply, post
+from tiktok_oauth_session._http.transport import Transport
 
 
 @pytest.fixture(autouse=True)

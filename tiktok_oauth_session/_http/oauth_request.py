@@ -8,7 +8,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
 
 import requests
@@ -19,12 +19,11 @@ from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
 from tiktok_oauth_session._http.pooled_connection import PooledConnection, sending_once
 from tiktok_oauth_session._http.redaction import redact, redact_query, secrets_in, silence_urllib3
 from tiktok_oauth_session._http.reply_body import ReplyBody
+from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session.errors import TokenError
 
 log = logging.getLogger(__name__)
 
-#: Seconds to connect, seconds to wait for the reply. Together below gunicorn's own 30.
-TOKEN_TIMEOUT_S = (5.0, 20.0)
 #: Seconds that a reply which is complete at the deadline has to come out of its thread.
 HANDING_OVER_S = 0.5
 
@@ -32,13 +31,6 @@ HANDING_OVER_S = 0.5
 #: seconds that it has then to read what came meanwhile.
 HELD_UP_S = 2.0
 LATE_S = 5.0
-#: Source: https://developers.tiktok.com/doc/oauth-user-access-token-management (its samples).
-TOKEN_HEADERS = {
-    "Accept": "application/json",
-    "Content-Type": "application/x-www-form-urlencoded",
-    "Cache-Control": "no-cache",
-}
-
 #: Statuses of a server that has not carried out what it was asked, for it is busy.
 BUSY = (429, 503)
 
@@ -55,16 +47,6 @@ class NoReply(TokenError, requests.ConnectionError):
         super().__init__(message, **evidence)
         #: Whether the request may have reached TikTok, and so may have been carried out.
         self.sent = sent
-
-
-class Transport(NamedTuple):
-    """How to reach an OAuth endpoint. Nothing of the caller's API request is in it."""
-
-    timeout: Any = TOKEN_TIMEOUT_S
-    auth: Any = None
-    verify: Any = None
-    proxies: Mapping[str, str] | None = None
-    cert: Any = None
 
 
 class OAuthRequest:

@@ -10,7 +10,7 @@ from requests.adapters import BaseAdapter
 
 from tiktok_oauth_session._connection.connection import Connection
 from tiktok_oauth_session._connection.token_source import StoreSource
-from tiktok_oauth_session._http.oauth_request import Transport
+from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session._keepalive.pace import Turn
 from tiktok_oauth_session._oauth.grants import RefreshGrant, basic_credentials
 from tiktok_oauth_session.platforms import Platform

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oauthlib.oauth2 import WebApplicationClient
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback, require_secure
-from tiktok_oauth_session._http.oauth_request import Transport
+from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session.errors import AuthorizationError, StateMismatch
 from tiktok_oauth_session.platforms import Platform
 from tiktok_oauth_session.tokens import TikTokToken

@@ -20,8 +20,9 @@ from requests.auth import HTTPBasicAuth
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
 from tiktok_oauth_session._http.deadline import deadline_of
-from tiktok_oauth_session._http.oauth_request import TOKEN_HEADERS, OAuthRequest, Transport, post
+from tiktok_oauth_session._http.oauth_request import OAuthRequest, post
 from tiktok_oauth_session._http.redaction import secrets_in
+from tiktok_oauth_session._http.transport import TOKEN_HEADERS, Transport
 from tiktok_oauth_session._oauth.responses import read_reply, token_fields
 from tiktok_oauth_session.errors import TokenError
 from tiktok_oauth_session.tokens import TikTokToken

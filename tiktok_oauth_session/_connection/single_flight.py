@@ -110,6 +110,11 @@ class Flight:
         for news in list(self._news):
             news.put(None)
 
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether whoever began it has gone, and nobody else waits for it."""
+        return self.leader_is_gone and not self._news
+
     # --- by those who wait -------------------------------------------------------------------------
 
     def abandon(self) -> bool:

@@ -183,6 +183,8 @@ class Transaction:
                 yield False
                 return
             self._require_life()
+            if self._flight.is_unwanted:
+                raise _not_now("The account's lock is somebody else's, and nobody waits", "no_reply", LOOK_S)
             if left <= 0:
                 raise StoreError(
                     f"The account's lock was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a process that "
@@ -427,7 +429,8 @@ class Transaction:
         if newest is None or newest.refresh_token != current.refresh_token:
             return None
         seconds = before.started_s_ago(NOT_FINAL_S)
-        if seconds and self._may_have_the_successor(before):
+        # One whose request is known to have ended has not got it.
+        if seconds and before.may_last_s is not None and self._may_have_the_successor(before):
             # Somebody else may have the reply that came for it, and be held up before the save. Until that
             # is over nobody asks again.
             self._source.known.refused = None

@@ -235,7 +235,8 @@ class Leases:
         arguments = [argument for lease in leases for argument in (lease.holder, lease.milliseconds)]
         try:
             kept = RENEW(leases[0].client, [lease.name for lease in leases], arguments)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, ValueError) as error:
+            # ValueError: a client that is closed meanwhile reads from a file that is.
             log.warning("locks could not be renewed, and end soon: %s", error)
             return False
         for lease, is_kept in zip(leases, kept, strict=True):

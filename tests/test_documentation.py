@@ -114,7 +114,7 @@ NUMBERS = [
     ("starved pool for {:g} seconds", LOCK_TIMEOUT_S),
     ("Callers are told after {:g} seconds", single_flight.SAVE_PATIENCE_S),
     ("deadline and {:g} seconds more", marks.GRACE_S),
-    ("less than {:g} seconds ago is not final", transaction.NOT_FINAL_S),
+    ("marked less than {:g} seconds ago", transaction.NOT_FINAL_S),
     ("then a pause of {:g} second that doubles", marks.UNSENT_PAUSE_S),
     ("or else a pause of {:g} seconds that doubles", marks.PAUSE_S),
     ("not for {:g} seconds, and twice as long each time", marks.PAUSE_S),

@@ -128,11 +128,12 @@ def test_holder__killed(fake, request, kind, free_s, left):
             # What is not known to be lost is not sent again so soon, where only time proves the holder dead.
             threading.Event().wait(answer.retry_after)
         last = call(session, url)
+        stored = store.load(key)
 
     assert answered_at - killed_at < free_s + SLACK_S * (kind in SERVERS)
     assert locked_at - killed_at < free_s + SLACK_S * (kind in SERVERS)
     assert not isinstance(answer, ReauthorizationRequired)
     assert kind in SERVERS or 200 == answer
     assert 200 == last
-    assert fake.is_alive(store.load(key).refresh_token)
+    assert fake.is_alive(stored.refresh_token)
     assert fake.reuse_attempts == 0

@@ -146,7 +146,7 @@ def test_refused_app__is_of_one_secret(fake, make_session, clock, handle, key):
     answer = make_session(**options).get(USER_INFO)
 
     assert "invalid_client" == caught.value.error
-    assert 0 < caught.value.retry_after <= 15
+    assert 0 < caught.value.retry_after <= 30
     assert 200 == answer.status_code
     assert ["fake-old-secret", fake.client_secret] == [
         record.form["client_secret"] for record in fake.requests_to("refresh")

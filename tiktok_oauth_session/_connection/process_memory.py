@@ -27,7 +27,7 @@ Updater = Callable[[TikTokToken], object]
 #: has less than twice that to live.
 WORKING_PAUSE_S = 60.0
 #: Seconds without another request of an app that TikTok refuses; doubled each time, up to the cap.
-APP_PAUSE_S = 15.0
+APP_PAUSE_S = 30.0
 APP_PAUSE_CAP_S = 900.0
 #: How many connections, and how many apps, a process remembers.
 REMEMBERED_CONNECTIONS = 10_000

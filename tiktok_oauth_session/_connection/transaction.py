@@ -248,8 +248,11 @@ class Transaction:
 
     def _is_dead(self, current: TikTokToken) -> bool:
         """Tell whether nothing is left to lose: the access token works no more."""
-        refused = self._demand.is_refused and current.access_token == self._demand.mine.access_token
-        return refused or current.freshness() is Freshness.EXPIRED
+        return self._is_refused(current) or current.freshness() is Freshness.EXPIRED
+
+    def _is_refused(self, current: TikTokToken) -> bool:
+        """Tell whether TikTok refuses the access token, although its time may not be up."""
+        return self._demand.is_refused and current.access_token == self._demand.mine.access_token
 
     def _require_worth(self, current: TikTokToken, marks: Marks, *, dead: bool) -> None:
         """Spare TikTok a request that cannot succeed, and a refresh token that may be spent already.
@@ -266,8 +269,7 @@ class Transaction:
         memory().require_app(self._grant.app)
         if seconds := marks.paused_s():
             raise _not_now("An earlier refresh failed", marks.paused_after, seconds)
-        refused = self._demand.is_refused and current.access_token == self._demand.mine.access_token
-        if refused and (seconds := marks.refused_s()):
+        if self._is_refused(current) and (seconds := marks.refused_s()):
             raise _not_now("TikTok refuses even new access tokens", "access_token_invalid", seconds)
         if not marks.tries:
             return
@@ -324,10 +326,8 @@ class Transaction:
 
         With nothing left to lose, what gets no reply is replayed once.
         """
-        before, keep = (
-            Marks.of(current),
-            functools.partial(self._source.known.keep, str(current.refresh_token)),
-        )
+        before = Marks.of(current)
+        keep = functools.partial(self._source.known.keep, str(current.refresh_token))
         while True:
             try:
                 new = request.read(send(), keep)
@@ -381,7 +381,7 @@ class Transaction:
                 "refresh token is spent, so its user has to log in again.",
                 token=new,
             )
-        if self._demand.is_refused and current.access_token == self._demand.mine.access_token:
+        if self._is_refused(current):
             new = Marks.of(current).of_successor().on(new)
         self._source.known.keep(spent, new)
         return new

@@ -76,16 +76,8 @@ def exchange_code(
     """
     parameters = {k: v for k, v in parameters.items() if v is not None}
     client = session._client  # noqa: SLF001 - requests-oauthlib has no public name for it
-    if "client_secret" in (session.platform.token_parameters or ()) and not client_secret:
-        # Before the code is spent.
-        raise TokenError(
-            "The code cannot be exchanged without the app's secret: pass `client_secret=`.",
-            error="invalid_client",
-        )
-    if isinstance(client, LegacyApplicationClient):
-        for needed in ("username", "password"):
-            if needed not in parameters:
-                raise ValueError(f"LegacyApplicationClient needs the parameter {needed}.")
+    method = (method or session.platform.token_method).upper()
+    _require_sendable(session.platform, client, client_secret, method, parameters)
     transport, in_body = _authenticated(
         session, transport, client_secret, include_client_id=include_client_id
     )
@@ -97,9 +89,6 @@ def exchange_code(
         include_client_id=in_body,
         **parameters,
     )
-    method = (method or session.platform.token_method).upper()
-    if method not in ("POST", "GET"):
-        raise ValueError("The method must be POST or GET.")
     request: dict[str, Any] = {"params" if in_query or method == "GET" else "data": _pairs(body)}
     sent_headers: Mapping[str, str] = headers or TOKEN_HEADERS
     for hook in session.compliance_hook["access_token_request"]:
@@ -108,6 +97,23 @@ def exchange_code(
     if consent.scopes and "scope" not in token:
         token["scope"] = consent.scopes
     return token
+
+
+def _require_sendable(
+    platform: Platform, client: Any, secret: str | None, method: str, parameters: Mapping[str, Any]
+) -> None:
+    """Find out what is missing before the code is spent."""
+    if "client_secret" in (platform.token_parameters or ()) and not secret:
+        raise TokenError(
+            "The code cannot be exchanged without the app's secret: pass `client_secret=`.",
+            error="invalid_client",
+        )
+    if isinstance(client, LegacyApplicationClient):
+        for needed in ("username", "password"):
+            if needed not in parameters:
+                raise ValueError(f"LegacyApplicationClient needs the parameter {needed}.")
+    if method not in ("POST", "GET"):
+        raise ValueError("The method must be POST or GET.")
 
 
 def _authenticated(

@@ -48,6 +48,13 @@ def add_parser(subcommands: Any) -> None:
         metavar="SECONDS",
         help="also refresh access tokens that end within so many seconds",
     )
+    _add_pace(parser)
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    stores.add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_pace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=whole(1), default=4, metavar="N", help="refresh N at a time (default: 4)"
     )
@@ -66,9 +73,6 @@ def add_parser(subcommands: Any) -> None:
         help="share workers and rate out among N processes, each of which makes use of one processor "
         "(default: 1)",
     )
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    stores.add_option(parser)
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

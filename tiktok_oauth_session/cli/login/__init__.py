@@ -39,15 +39,7 @@ def add_parser(subcommands: Any) -> None:
         description="Log in: open TikTok's page in a browser, wait for it to come back to this machine, and "
         f"keep the token. Register the redirect URI {DEFAULT_REDIRECT_URI} for the app's desktop platform.",
     )
-    way = parser.add_mutually_exclusive_group()
-    way.add_argument("--no-browser", action="store_true", help="print TikTok's address instead of opening it")
-    way.add_argument(
-        "--paste",
-        action="store_true",
-        help="wait for no callback: ask for the address that the browser lands on, as for a web app's https "
-        "redirect URI or over ssh",
-    )
-    way.add_argument("--qr", action="store_true", help="show a QR code to scan with TikTok on a phone")
+    _add_ways(parser)
     parser.add_argument(
         "--scope",
         action="append",
@@ -77,6 +69,18 @@ def add_parser(subcommands: Any) -> None:
     )
     stores.add_option(parser)
     parser.set_defaults(run=run)
+
+
+def _add_ways(parser: argparse.ArgumentParser) -> None:
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--no-browser", action="store_true", help="print TikTok's address instead of opening it")
+    way.add_argument(
+        "--paste",
+        action="store_true",
+        help="wait for no callback: ask for the address that the browser lands on, as for a web app's https "
+        "redirect URI or over ssh",
+    )
+    way.add_argument("--qr", action="store_true", help="show a QR code to scan with TikTok on a phone")
 
 
 def run(arguments: argparse.Namespace) -> int:

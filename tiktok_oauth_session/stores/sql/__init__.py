@@ -39,6 +39,7 @@ from tiktok_oauth_session.stores.sql.table import (
     create,
     difference,
     digest,
+    is_there,
     key_of,
     opened,
     row_of,
@@ -121,17 +122,17 @@ class SQLStore(TokenStore):
         Raises:
             StoreError: They cannot be made, or a table of such a name is there and is another one.
         """
-        describe = functools.partial(difference, self.table)
+        begun = functools.partial(is_there, self.table)
         for tries_left in reversed(range(CREATE_TRIES)):
             try:
                 self._run("make its tables", functools.partial(create, self.table))
             except StoreError:
-                # If they are there now, somebody else is making them, and their indexes next.
-                if not tries_left or self._run("describe its tables", describe):
+                # If the first is there now, others are making them: the other one next, and the indexes.
+                if not tries_left or not self._run("look for its table", begun):
                     raise
             else:
                 break
-        if trouble := self._run("describe its tables", describe):
+        if trouble := self._run("describe its tables", functools.partial(difference, self.table)):
             raise StoreError(trouble)
 
     # --- the contract ------------------------------------------------------------------------------

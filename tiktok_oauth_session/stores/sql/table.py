@@ -137,6 +137,11 @@ def create(tokens: Table, connection: Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
+def is_there(table: Table, connection: Connection) -> bool:
+    """Tell whether there is a table of this name."""
+    return inspect(connection).has_table(table.name)
+
+
 def difference(tokens: Table, connection: Connection) -> str | None:
     """Tell why the tables that are there are not ours, and what to do; None if they are."""
     there = inspect(connection)

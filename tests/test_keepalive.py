@@ -125,6 +125,26 @@ def test_keep_alive__access_tokens_on_request(fake_tiktok: FakeTikTok) -> None:
     assert [key.open_id] == refreshed_users(fake_tiktok)
 
 
+def test_keep_alive__another_users_token(fake_tiktok: FakeTikTok) -> None:
+    """An account whose refresh brought another user's token needs a login."""
+    store = MemoryStore()
+    key = connect(fake_tiktok, store, refresh_left=1 * DAY_S)
+    store.save(key, TikTokToken({**(store.load(key) or {}), "open_id": "another-user"}))
+
+    summary = run(fake_tiktok, store)
+
+    assert [key] == list(summary.dead)
+    assert "has to log in again" in summary.dead[key]
+    assert (0, 0, {}, {}) == (summary.refreshed, summary.left_to_others, summary.unsaved, summary.failed)
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"rate": 0}, {"part": (0, 0)}, {"part": (2, 2)}])
+def test_keep_alive__nothing_to_work_with(fake_tiktok: FakeTikTok, options: dict[str, object]) -> None:
+    """Numbers by which nothing can be done are an error at once."""
+    with pytest.raises(ValueError, match=r"workers=.*rate=.*part="):
+        run(fake_tiktok, MemoryStore(), **options)
+
+
 def test_keep_alive__dead_and_failed(fake_tiktok: FakeTikTok) -> None:
     """One account's end or failure is told with its reason, and the others are refreshed."""
     store = MemoryStore()

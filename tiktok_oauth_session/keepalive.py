@@ -127,7 +127,10 @@ def keep_alive(
 
     Raises:
         StoreError: The store could not say which accounts are due.
+        ValueError: There is no worker, no rate, or no such part.
     """
+    if workers < 1 or rate <= 0 or not 0 <= part[0] < part[1]:
+        raise ValueError(f"workers={workers!r}, rate={rate!r}, part={part!r}: nothing can be done by those.")
     adapter = adapter or HTTPAdapter(pool_maxsize=workers)
     run = _Run(store, Due(client_key, access_within, refresh_within, part), rate, stop or threading.Event())
     run.progress = progress
@@ -242,12 +245,11 @@ class _Run:
         if self._is_put_off(key, error, seen):
             return
         self._put_off.pop(key, None)
-        if isinstance(error, ReauthorizationRequired):
-            if seen is None:
-                # It is gone.
-                summary.left_to_others += 1
-            else:
-                summary.dead[key] = str(error)
+        if isinstance(error, ReauthorizationRequired) and seen is None:
+            # It is gone.
+            summary.left_to_others += 1
+        elif isinstance(error, ReauthorizationRequired) or _is_anothers(error, seen):
+            summary.dead[key] = str(error)
         elif isinstance(error, (TokenError, StoreError)):
             summary.failed[key] = str(error)
             if isinstance(error, TokenNotSaved) and error.token is not None:
@@ -317,6 +319,14 @@ class _Run:
             summary.refreshed += is_ours
             summary.left_to_others += not is_ours
         del summary.unsaved[key], summary.failed[key]
+
+
+def _is_anothers(error: Exception, seen: TikTokToken | None) -> bool:
+    """Tell whether TikTok gave another user's token, which cannot be saved in the account's place."""
+    new = error.token if isinstance(error, TokenNotSaved) else None
+    if not (new and seen and new.open_id and seen.open_id):
+        return False
+    return new.open_id != seen.open_id
 
 
 def _is_passing(error: Exception | None) -> bool:

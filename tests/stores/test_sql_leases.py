@@ -144,6 +144,25 @@ def test_lease__all_renewed_by_one_statement(short_leases, store, engine):
     assert len(renewals[-1]) == 1 + len(keys) * 2
 
 
+def test_lease__renewal_fails(short_leases, store, other, engine, monkeypatch, caplog):
+    """Whatever a renewal raises, as what hands out passwords may, the next one is tried."""
+    failures = []
+
+    def fail(connection, cursor, statement, parameters, context, executemany):
+        if "holder" in statement and threading.current_thread().name == "tiktok-leases" and not failures:
+            failures.append(statement)
+            raise LookupError("no password today")
+
+    monkeypatch.setattr(keeper, "RETRY_S", 0.01)
+    event.listen(engine, "before_cursor_execute", fail)
+    with store.lock(KEY):
+        threading.Event().wait(SHORT_S * 2)
+        assert not is_free(other)
+
+    assert failures
+    assert "could not be renewed" in caplog.text
+
+
 def test_lease__no_thread_to_renew_it(store, other, monkeypatch):
     """Where no thread can be started, a lease outlasts a refresh without being renewed."""
 

@@ -31,6 +31,8 @@ _T = TypeVar("_T")
 
 #: How often something is done anew that the database has undone.
 UNDONE_TRIES = 3
+#: Seconds from one look for a free connection to the next.
+POOL_PAUSE_S = 0.05
 #: What the name of the directory with a SQLite database's lock files has after the database's own.
 LOCKS_SUFFIX = ".locks"
 
@@ -150,6 +152,8 @@ class Database:
             except PoolTimeoutError:
                 if time.monotonic() >= deadline:
                     raise
+            # The pool may be one that does not wait.
+            time.sleep(POOL_PAUSE_S)
 
     # --- locks of SQLite ---------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.errors import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,8 @@ class Keeper:
                 continue
             try:
                 self._renew(self._had(), renew)
-            except StoreError as error:
-                log.warning("accounts' locks could not be renewed, and end soon: %s", error)
+            except Exception as error:  # noqa: BLE001 - a driver, or whatever hands out passwords, may raise anything
+                log.warning("accounts' locks could not be renewed, and end soon: %s", reason_of(error))
                 time.sleep(RETRY_S)
 
     def _had(self) -> list[Lease]:

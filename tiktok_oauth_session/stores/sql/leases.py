@@ -72,8 +72,8 @@ class Leases:
             StoreError: The database failed.
         """
         lease = Lease(account)
-        self._keeper.value.expect(lease, self._renew)
         try:
+            self._keeper.value.expect(lease, self._renew)
             yield self._taken(doing, lease, time.monotonic() + timeout, explain)
         finally:
             if lease.pid == os.getpid():

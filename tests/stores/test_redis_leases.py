@@ -173,6 +173,23 @@ def test_lease__lost_is_told_once(short_lease, recorded_store, sent, redis_clien
     assert [LOCK.replace(KEY.open_id, NEIGHBOUR.open_id).encode()] == kept
 
 
+def test_release__interrupted(store, monkeypatch):
+    """A lease whose release was interrupted is taken up by its own process at once."""
+    release = leases.Lease.release
+
+    def interrupt(lease):
+        monkeypatch.setattr(leases.Lease, "release", release)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(leases.Lease, "release", interrupt)
+    with pytest.raises(KeyboardInterrupt), store.lock(KEY):
+        pass
+    with store.try_lock(KEY) as held:
+        pass
+
+    assert held
+
+
 def test_lease__renewed_by_nobody(redis_client, store, monkeypatch):
     """Where no thread can be started, a lease lasts for as long as a refresh can take."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import random
 import secrets
 import threading
 import time
@@ -33,6 +32,9 @@ UNKEPT_LEASE_S = 60.0
 POLL_S = (0.02, 0.25)
 #: Seconds for which what was read when a lease was taken counts as read just now.
 JUST_NOW_S = 0.05
+
+# Processes that were forked in C would share a generator's state, and look all at the same moments.
+_random = secrets.SystemRandom()
 
 # Whoever has it already takes it again: then the reply to an earlier try was lost.
 #
@@ -167,16 +169,18 @@ class Leases:
                 self._let_go(lease, had=had)
 
     def _taken(self, lease: Lease, deadline: float) -> bool:
-        shortest, longest = POLL_S
-        pause = shortest
-        while not lease.take():
+        pause, longest = POLL_S
+        # A reply that came too late tells of a lease that may be somebody else's by now.
+        while not (lease.take() and not lease.is_over):
             left = deadline - time.monotonic()
             if left <= 0:
+                if lease.ends_at > -math.inf:
+                    # Or it is ours.
+                    self._leave(lease)
                 return False
-            time.sleep(min(random.uniform(shortest, pause), left))  # noqa: S311 - it spreads load
+            time.sleep(min(_random.uniform(0.5, 1.0) * pause, left))
             pause = min(pause * 1.5, longest)
-        # A reply that came too late tells of a lease that may be somebody else's by now.
-        return self._taken(lease, deadline) if lease.is_over else True
+        return True
 
     def _let_go(self, lease: Lease, *, had: bool) -> None:
         """Release a lease, or leave that to its end: what was done under it is done."""
@@ -189,8 +193,10 @@ class Leases:
                 log.warning(
                     "%s ended before it was released: this process was held up, or Redis was", lease.name
                 )
-        except (RedisError, OSError) as error:
+        except BaseException as error:
             self._leave(lease)
+            if not isinstance(error, (RedisError, OSError)):
+                raise
             log.warning("%s could not be released: %s", lease.name, error)
 
     def _leave(self, lease: Lease) -> None:

@@ -22,6 +22,17 @@ def test_api__user_info(run, fake, logged_in):
     assert out.startswith('{\n  "data": {\n')
 
 
+@pytest.mark.parametrize("name", ["\ud83d", "\x9b31m", "\x7f"], ids=["surrogate", "csi", "delete"])
+def test_api__unprintable(run, fake, logged_in, name):
+    """Half a character, or what a terminal would obey, is shown escaped, and is the same JSON."""
+    logged_in(user=fake.add_user(display_name=name))
+    code, out, err = run("api", *USER)
+
+    assert (0, "") == (code, err)
+    assert name == json.loads(out)["data"]["user"]["display_name"]
+    assert out.replace("\n", "").isprintable()
+
+
 @pytest.mark.parametrize(
     "path",
     [

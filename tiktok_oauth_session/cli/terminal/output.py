@@ -29,7 +29,12 @@ def tell(text: str) -> None:
 
 def print_json(content: Any, *, stream: TextIO | None = None) -> None:
     """Print the command's result as JSON."""
-    print(json.dumps(content, indent=2, ensure_ascii=False), file=stream)
+    text, encoding = json.dumps(content, indent=2, ensure_ascii=False), (stream or sys.stdout).encoding
+    # A name may hold half a character, or what a terminal obeys; and not every file can hold every letter.
+    is_plain = text.replace("\n", "").isprintable()
+    if not is_plain or text.encode(encoding, "ignore").decode(encoding) != text:
+        text = json.dumps(content, indent=2)
+    print(text, file=stream)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int | None = None) -> None:

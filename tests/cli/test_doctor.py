@@ -139,6 +139,11 @@ def test_doctor__store(run, home):
     assert "store" == failing(run("doctor", "--store", str(home / "file")))
 
 
+def test_doctor__no_such_store(run):
+    """A store that cannot even be opened is one finding among the others."""
+    assert "store" == failing(run("doctor", "--store", "gopher://127.0.0.1/tokens"))
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [

@@ -25,6 +25,7 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
 from tiktok_oauth_session.cli.stores.account_option import find
 from tiktok_oauth_session.cli.stores.checks import require_writable
 from tiktok_oauth_session.cli.terminal.output import table, tell
+from tiktok_oauth_session.errors import StoreError
 
 if TYPE_CHECKING:
     import requests
@@ -106,13 +107,13 @@ def _port_finding(uri: str) -> Iterator[Finding]:
 
 
 def _store_finding(option: str | None) -> Finding:
-    store = stores.open_store(option)
-    where = getattr(store, "directory", type(store).__name__)
     try:
+        store = stores.open_store(option)
         require_writable(store)
         accounts = len(find(store))
-    except Stop as error:
+    except (Stop, StoreError) as error:
         return Finding("store", FAILED, str(error))
+    where = getattr(store, "directory", type(store).__name__)
     return Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
 
 

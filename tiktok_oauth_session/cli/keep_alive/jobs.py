@@ -101,9 +101,9 @@ def run_all(jobs: Sequence[Job], progress: Callable[[Summary], object]) -> tuple
 
     with handled(pass_on):
         # Until the children are ready for them.
-        with _signals_blocked():
-            processes.extend(map(_Process, jobs))
         try:
+            with _signals_blocked():
+                processes.extend(map(_Process, jobs))
             _listen(processes, progress)
         finally:
             for process in processes:

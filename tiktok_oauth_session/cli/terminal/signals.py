@@ -77,8 +77,10 @@ def end_by(number: int) -> NoReturn:
 
 def end_at_once(number: int) -> NoReturn:
     """End the command with what is under way in other threads, which the interpreter would wait for."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Nobody may be reading, or this handler have interrupted a flush.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            stream.flush()
     os._exit(EXIT_BY_SIGNAL + number)
 
 

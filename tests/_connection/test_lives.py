@@ -69,7 +69,7 @@ class Lives(RuleBasedStateMachine):
         self.patch.setattr(time, "time", lambda: self.now)
         #: Processes that were killed, as their marks name them.
         self.gone: set[str | None] = set()
-        self.patch.setattr(transaction, "is_gone", self.gone.__contains__)
+        self.patch.setattr(transaction, "is_alive", lambda holder: holder not in self.gone)
         self.directory = tempfile.mkdtemp()
         self.fake = FakeTikTok()
         self.key = AccountKey(self.fake.client_key, self.fake.users[0].open_id)

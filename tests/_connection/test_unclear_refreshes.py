@@ -175,6 +175,21 @@ def test_replay__lost_with_the_store_gone_on(fake, make_session, issue, clock):
     assert newer == session.token == store.load(key)
 
 
+def test_mark__of_a_holder_that_is_not_seen(fake, make_session, issue, clock, tmp_path):
+    """Of a holder in another container it is waited for what its request may take, and no longer."""
+    token = issue()
+    store = FileStore(tmp_path)
+    clock.advance(token["expires_in"])
+    store.save(AccountKey(fake.client_key, token.open_id), Marks().begun("1.elsewhere.x", 25).on(token))
+    session = make_session(store=store, open_id=token.open_id)
+
+    clock.advance(54)
+    assert "no_reply" == call(session)
+    clock.advance(2)
+    assert 200 == call(session)
+    assert len(sent_at(fake)) == 1
+
+
 def test_mark__a_new_process_spares_the_refresh_token(fake, make_session, issue, clock, tmp_path):
     """Who finds the mark of an unfinished refresh, and a token that works, sends nothing."""
     token = issue()

@@ -270,10 +270,10 @@ def memory() -> ProcessMemory:
     return _memory.value
 
 
-def is_gone(holder: str | None) -> bool:
-    """Tell whether it is certain that a process, by its name as a holder, has ended."""
+def is_alive(holder: str | None) -> bool | None:
+    """Tell whether a process lives, by its name as a holder; None where that cannot be seen from here."""
     pid, space, _ = ((holder or "") + "..").split(".", 2)
-    return pid.isdecimal() and space == process_space() and not is_running(int(pid))
+    return is_running(int(pid)) if pid.isdecimal() and space == process_space() else None
 
 
 def forget_connections() -> None:

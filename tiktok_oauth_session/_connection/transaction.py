@@ -16,7 +16,7 @@ TikTok spends the refresh token at every refresh, so::
 A mark that is still there when the next caller has the lock means that nobody learnt how that
 refresh ended: the process died, or the reply was lost.
 
-It runs in a thread of its own, which nothing that happens to a caller can interrupt.
+Unless it is inline it runs in a thread of its own, which nothing that happens to a caller can interrupt.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import NamedTuple
 import requests
 
 from tiktok_oauth_session._connection.marks import PAUSE_S, UNSENT_PAUSE_S, Marks
-from tiktok_oauth_session._connection.process_memory import Untold, is_gone, memory
+from tiktok_oauth_session._connection.process_memory import Untold, is_alive, memory
 from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S, Flight
 from tiktok_oauth_session._connection.token_source import TokenSource
 from tiktok_oauth_session._http.oauth_request import NoReply
@@ -274,7 +274,7 @@ class Transaction:
         if not marks.tries:
             return
         seconds = marks.under_way_s()
-        if self._source.lock_is_certain and self._is_alive(marks):
+        if self._source.lock_is_certain and marks.may_last_s is not None and is_alive(marks.started_by):
             # It has let go of a certain lock, so it cannot save what it has; unless it is another by now.
             seconds = max(seconds, marks.started_s_ago(ALIVE_COUNTS_S))
         if seconds and self._may_have_the_successor(marks):
@@ -292,15 +292,11 @@ class Transaction:
     def _may_have_the_successor(self, marks: Marks) -> bool:
         """Tell whether another process may be about to save what came for this refresh token.
 
-        Where the lock is certain it has let go of it, so it is dead, or alive and cannot save.
+        Where the lock is certain it has let go of it, so it has none if it is dead.
         """
         if marks.started_by in (None, memory().holder):
             return False
-        return not (self._source.lock_is_certain and is_gone(marks.started_by))
-
-    @staticmethod
-    def _is_alive(marks: Marks) -> bool:
-        return marks.may_last_s is not None and not is_gone(marks.started_by)
+        return not (self._source.lock_is_certain and is_alive(marks.started_by) is False)
 
     def _overtaken(self, spent: str) -> TikTokToken:
         """Return what somebody else has put in our token's place before it was spent, or meanwhile."""

@@ -31,8 +31,6 @@ HANDING_OVER_S = 0.5
 #: seconds that it has then to read what came meanwhile.
 HELD_UP_S = 2.0
 LATE_S = 5.0
-#: Statuses of a server that has not carried out what it was asked, for it is busy.
-BUSY = (429, 503)
 
 #: What is raised where no reply comes. ValueError: what requests raises over a nonsensical Location header.
 _NO_REPLY = (RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from child_processes import let_refreshes_end
 from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session import (
@@ -511,6 +512,26 @@ def test_adapter__that_raises_its_own(fake, make_session, old, clock):
             session.get(USER_INFO)
 
     assert 2 == Failing.sent, "it and its replay"
+
+
+def test_updater__failed_with_a_store(make_session, old):
+    """An updater that failed is not told again before the next call, and then once: the store has the token."""
+    told = []
+
+    def fail(token):
+        told.append(token.refresh_token)
+        raise OSError("down")
+
+    session = make_session(store=MemoryStore(), token=old, token_updater=fail)
+    with pytest.raises(TokenNotSaved):
+        session.refresh_token()
+    let_refreshes_end()
+    told_at_first = list(told)
+    for _ in range(3):
+        assert 200 == session.get(USER_INFO).status_code
+
+    assert 1 == len(told_at_first)
+    assert told_at_first * 2 == told
 
 
 def test_pending__ends_with_a_login(make_session, old, key, log_in):

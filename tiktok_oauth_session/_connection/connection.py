@@ -268,12 +268,17 @@ class Connection:
             self._tell_after(flight)
 
     def _tell_after(self, flight: Flight) -> None:
-        """See that the updater is told, by its caller, or here if that has gone or was cut short."""
+        """See that the updater is told, by its caller, or here if that has gone or was cut short.
+
+        Where it failed for the caller, and a store holds the token, the next call tells it again. Without a
+        store the failure may have been a time limit of the caller's, and its process's end may follow.
+        """
         flight.wait(time.monotonic() + HOLD_BACK_S, lambda: flight.leader_is_gone)
-        try:
-            self._tell()
-        except TokenNotSaved as error:
-            log.warning("%s", error)
+        if flight.tell_error is None or not self._source.is_durable:
+            try:
+                self._tell()
+            except TokenNotSaved as error:
+                log.warning("%s", error)
         flight.spared()
 
     # --- waiting -----------------------------------------------------------------------------------

@@ -124,6 +124,7 @@ NUMBERS = [
 OPERATORS_NUMBERS = [
     ("5 + 20 = {:g} seconds", sum(TOKEN_TIMEOUT_S)),
     ("held back for {:g} seconds", single_flight.HOLD_BACK_S),
+    ("the old token after {:g} seconds", connection.ADVISORY_PATIENCE_S),
     ("not before {:g} seconds after the mark", sum(TOKEN_TIMEOUT_S) + marks.GRACE_S),
 ]
 
@@ -160,6 +161,7 @@ def test_pages__links(page):
     """A link to another page, or to a heading of one, leads somewhere."""
     text = (TOP / page).read_text()
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text)
+    assert len(links) == len(re.findall(r"\]\((?!https?:)", text)), "each is read"
 
     for path, anchor in links:
         target = (TOP / page).parent / path if path else TOP / page

@@ -130,6 +130,9 @@ class TikTokClient(WebApplicationClient):
         """Read a token reply, as a plain OAuth2Session asks for it.
 
         A user who grants fewer scopes than asked is logged in: that is no warning and no error.
+
+        Raises:
+            TokenError: It is a refusal, or no token that anybody can read.
         """
         # The stand-in holds what a reply is judged by; the hook has flattened the body by now.
         reply: Any = _Body(body)
@@ -309,7 +312,7 @@ def tiktok_compliance_fix(
     """Teach a plain `requests_oauthlib.OAuth2Session` TikTok's dialect.
 
     That gives names, scopes, challenge and replies. What keeps a connection alive (one refresh for
-    all, retries, stores, guarded hosts, quiet logs) is `TikTokOAuth2Session`.
+    all, pauses, stores, guarded hosts, quiet logs) is `TikTokOAuth2Session`.
 
     Args:
         session: The session; call its ``fetch_token`` with ``include_client_id=True``, or it adds an

@@ -1,4 +1,4 @@
-"""Everything this package raises.
+"""The errors of this package.
 
 ::
 

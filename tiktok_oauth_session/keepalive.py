@@ -97,9 +97,9 @@ def keep_alive(
     the store shares the work out, and an account is refreshed once. A run that is cut short is
     continued by the next. Ctrl-C, too, ends it after the refreshes in flight, and is raised then.
 
-    While TikTok is down, or busy, it is asked once in a while, less and less often; once that has lasted for
-    five minutes, the run ends. Accounts that got no answer are tried again in the same run, after the pause
-    that their tokens need.
+    While TikTok is down, or busy, it is asked once in a while, less and less often; a run that has
+    got no answer for five minutes ends. Accounts that got no answer are tried again in the same run, after
+    the pause that their tokens need.
 
     A process makes use of one processor. For more of them run several, each with its own `part` of the
     accounts, as ``tiktok-oauth keep-alive --jobs`` does.

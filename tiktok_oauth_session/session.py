@@ -501,6 +501,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
                 not answer a moment ago: ``retry_after`` says for how many seconds.
             TokenNotSaved: The new token could not be saved.
             StoreError: The store failed, and no new token was issued.
+            InsecureTransportError: `token_url` is plain http to another machine.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
@@ -552,6 +553,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         Raises:
             TokenError: TikTok gave none.
+            Exception: Whatever `token_updater` raises.
 
         Source: https://developers.tiktok.com/doc/client-access-token-management
         """
@@ -675,7 +677,8 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
             `OAuth2Session`.
 
     Raises:
-        ValueError: `pkce` is neither ``"S256"`` nor None.
+        ValueError: `pkce` is neither ``"S256"`` nor None, or `client_key` and `client_id` differ.
+        StoreError: There are a store and a token, and the store failed.
 
     Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
     """

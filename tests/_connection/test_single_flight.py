@@ -47,8 +47,8 @@ THINKING_S = 0.01
 #: Seconds that an access token lives, and seconds from one refresh to the moment when the next is due.
 LIFETIME_S = 7200
 PERIOD_S = LIFETIME_S - ADVISORY_WINDOW_S
-#: Seconds of flowing time that a refresh takes, and that no call exceeds but for that, however late its thread
-#: is run. Together less than the mandatory window: a call whose token was to live for that long ends before it.
+#: Seconds of flowing time that a refresh takes, and that no call exceeds but for that, however late its
+#: thread is run. Together less than the mandatory window, which is what a token has left that is used.
 REFRESH_S = 20.0
 LONGEST_CALL_S = 20.0
 

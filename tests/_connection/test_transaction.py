@@ -515,7 +515,7 @@ def test_adapter__that_raises_its_own(fake, make_session, old, clock):
 
 
 def test_updater__failed_with_a_store(make_session, old):
-    """An updater that failed is not told again before the next call, and then once: the store has the token."""
+    """An updater that failed is told again at the next call, and once: the store has the token."""
     told = []
 
     def fail(token):

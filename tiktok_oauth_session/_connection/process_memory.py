@@ -58,7 +58,7 @@ class KnownConnection:
         #: Held while an updater is told.
         self.telling = threading.RLock()
         self.is_being_told = False
-        #: The refresh token that TikTok refused, if the store could not be told.
+        #: The refresh token that TikTok refused, where no store says so.
         self.refused: str | None = None
         self._paused_until = 0.0
 

@@ -37,7 +37,11 @@ class SessionTokenMixin(_Base):
 
     @property
     def token(self) -> TikTokToken:
-        """The token as this session last saw it; assigning one hands it to the store."""
+        """The token as this session last saw it; assigning one hands it to the store.
+
+        Raises:
+            StoreError: The store failed.
+        """
         if self.store is not None and not self._client.token and (key := self._key()):
             # Also after a logout: somebody may have logged in again.
             stored = self.store.load(key)

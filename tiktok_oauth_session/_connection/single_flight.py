@@ -125,7 +125,7 @@ class Flight:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was begun by somebody who was interrupted before there was a thread."""
+        """Whether its thread has not begun in time: whoever began it was interrupted before there was one."""
         return not self._has_begun and time.monotonic() > self._made_at + BEGINS_WITHIN_S
 
     def wait(self, until: float, enough: Callable[[], bool]) -> bool:

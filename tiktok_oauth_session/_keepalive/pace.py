@@ -82,7 +82,7 @@ class Pace:
         return turn
 
     def charge(self, requests: int) -> None:
-        """Count requests beside those that turns were taken for; or, below zero, those that were not made."""
+        """Count requests: those of turns, those beside them, and, below zero, those that were not made."""
         with self._news:
             if requests > 0:
                 self._next_at = max(self._next_at, time.monotonic() - CATCH_UP_S)

@@ -58,7 +58,7 @@ class TokenStore(abc.ABC):
     pretends. Keys are any text: nothing in a ``client_key`` or an ``open_id`` is special.
     """
 
-    #: Whether every thread may use it. Sessions refresh in a thread of its own, unless a store says no.
+    #: Whether every thread may use it. A refresh runs in a thread of its own, unless a store says no here.
     any_thread: bool = True
     #: Whether having an account's lock proves that every earlier holder has let go of it or is dead (the
     #: operating system's locks), and not only that the holder's time is over (a lease).
@@ -120,6 +120,9 @@ class TokenStore(abc.ABC):
         """Forget an account. It is no error if there is none; its neighbours stay.
 
         Waits for the account's lock if somebody else holds it.
+
+        Raises:
+            StoreError: It could not be deleted, or its lock could not be had in `LOCK_TIMEOUT_S`.
         """
 
     @abc.abstractmethod
@@ -137,7 +140,11 @@ class TokenStore(abc.ABC):
 
     @abc.abstractmethod
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
-        """Yield the accounts, of one app or of all, in no order."""
+        """Yield the accounts, of one app or of all, in no order.
+
+        Raises:
+            StoreError: The store could not be read.
+        """
 
     @abc.abstractmethod
     def expiring(self, before: float) -> Iterator[AccountKey]:
@@ -147,6 +154,9 @@ class TokenStore(abc.ABC):
 
         Args:
             before: Unix time in seconds.
+
+        Raises:
+            StoreError: The store could not be read.
         """
 
     def refresh_expiring(self, before: float) -> Iterator[AccountKey]:
@@ -156,6 +166,9 @@ class TokenStore(abc.ABC):
 
         Args:
             before: Unix time in seconds.
+
+        Raises:
+            StoreError: The store could not be read.
         """
         expiries = ((self._refresh_expiry(key), key) for key in self.keys())
         return iter([key for expiry, key in sorted(expiries) if expiry < before])
@@ -178,6 +191,9 @@ class TokenStore(abc.ABC):
         Args:
             key: Whose lock.
             timeout: Seconds to wait for it; 0 does not.
+
+        Raises:
+            StoreError: The store failed.
         """
         return self._lock_told(key)
 

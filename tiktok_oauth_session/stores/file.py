@@ -51,7 +51,7 @@ class FileStore(TokenStore):
     `tiktok_oauth_session.stores.sql` and `tiktok_oauth_session.stores.redis`.
 
     Args:
-        directory: Where to keep the files; ``~`` is expanded. Made when something is first saved.
+        directory: Where to keep the files; ``~`` is expanded. Made when an account is first locked or saved.
     """
 
     lock_is_certain = True

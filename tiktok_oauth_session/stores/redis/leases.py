@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 #: Seconds that a lease outlives a holder that died.
 LEASE_S = 18.0
-#: Seconds between two renewals: two may fail before a lease ends.
+#: Seconds from one renewal to the next. One that fails is tried again every second until the lease ends.
 RENEW_S = 5.0
 #: Seconds until a renewal that failed is tried again.
 RENEW_AGAIN_S = 1.0

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 LEASE_S = 18.0
 #: Seconds of a lease where no thread can be started to renew it: longer than a refresh may take.
 UNKEPT_LEASE_S = 60.0
-#: Seconds from one renewal to the next: two may fail before the lease ends.
+#: Seconds from one renewal to the next. One that fails is tried again every second until the lease ends.
 RENEW_S = 5.0
 #: Seconds from a renewal that failed to the next try.
 RETRY_S = 1.0

@@ -21,6 +21,7 @@ from tiktok_oauth_session._http.allowed_hosts import require_secure
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
 from tiktok_oauth_session._http.transport import TOKEN_HEADERS
 from tiktok_oauth_session._oauth.responses import read_reply, token_fields
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import (
     RevocationError,
 )
@@ -107,6 +108,7 @@ class TikTokClient(WebApplicationClient):
         self.code_challenge = hashlib.sha256(code_verifier.encode("ascii")).hexdigest()
         return self.code_challenge
 
+    @without_variables
     def parse_request_uri_response(self, uri: str, state: str | None = None) -> dict[str, str]:
         """Read the callback, as a plain OAuth2Session asks for it.
 
@@ -124,6 +126,7 @@ class TikTokClient(WebApplicationClient):
         self.code = authorization_code(answer)
         return answer
 
+    @without_variables
     def parse_request_body_response(  # type: ignore[override]  # a dict as oauthlib's, of our class
         self, body: str, scope: object = None, **kwargs: Any
     ) -> TikTokToken:
@@ -306,6 +309,7 @@ def _headers_for(platform: Platform, headers: Mapping[str, str]) -> dict[str, st
     return {name: value for name, value in headers.items() if name.lower() != "content-type"}
 
 
+@without_variables
 def tiktok_compliance_fix(
     session: _Session, *, platform: Platform = LOGIN_KIT, client_secret: str | None = None
 ) -> _Session:

@@ -20,6 +20,7 @@ from tiktok_oauth_session._keepalive.pace import PATIENCE_S, Pace
 from tiktok_oauth_session._keepalive.refresher import Refresher
 from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
 from tiktok_oauth_session._oauth.responses import retry_after_of
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
     StoreError,
@@ -75,6 +76,7 @@ class Summary:
         return self.refreshed + self.left_to_others + len(self.dead) + len(self.failed)
 
 
+@without_variables
 def keep_alive(
     store: TokenStore,
     *,

@@ -21,6 +21,7 @@ from tiktok_oauth_session._oauth.authorization_response import authorization_cod
 from tiktok_oauth_session._oauth.grants import exchange_code
 from tiktok_oauth_session._oauth.pending_logins import Consent
 from tiktok_oauth_session._oauth.responses import checked, read_reply
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import AuthorizationError, new_error
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 
@@ -69,6 +70,7 @@ class QRLogin:
     Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
     """
 
+    @without_variables
     def __init__(
         self,
         session: AuthorizationMixin,
@@ -95,6 +97,7 @@ class QRLogin:
         """Show the status and no secret."""
         return f"<{type(self).__name__}: {self.status}>"
 
+    @without_variables
     def poll(self) -> QRStatus:
         """Ask TikTok how far the login has got.
 
@@ -122,6 +125,7 @@ class QRLogin:
             raise
         return self.status
 
+    @without_variables
     def wait(
         self,
         timeout: float = WAIT_TIMEOUT_S,

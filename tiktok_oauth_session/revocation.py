@@ -11,6 +11,7 @@ from tiktok_oauth_session._http.oauth_request import NoReply, post
 from tiktok_oauth_session._http.redaction import secrets_in
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._oauth.responses import checked, read_reply
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.compliance import TikTokClient
 from tiktok_oauth_session.errors import RevocationError
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
@@ -57,6 +58,7 @@ def revoke(
     )
 
 
+@without_variables
 def revoke_token(
     token: str | Mapping[str, Any],
     *,

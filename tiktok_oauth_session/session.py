@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -23,6 +24,7 @@ from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session._process import PerProcess
+from tiktok_oauth_session._tracebacks import clear_frames, without_variables
 from tiktok_oauth_session.compliance import TikTokClient, add_token_to_json, dialect_hooks
 from tiktok_oauth_session.errors import ReauthorizationRequired, RevocationError, TokenError, TokenExpired
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
@@ -72,6 +74,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     _told_where_it_went = False
     _told_bare: frozenset[str] = frozenset()
 
+    @without_variables
     def __init__(
         self,
         client_key: str | None = None,
@@ -193,27 +196,33 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             TokenNotSaved: It was refreshed and could not be saved.
             StoreError: The store failed, and no token is known that works.
         """
-        platform = self.platform
-        may_travel, may_see_token = verdict_on(url, (*platform.api_hosts, *self.api_hosts))
-        if not may_travel:
-            require_secure(url)
-        token: Any = None
-        if not withhold_token and (may_see_token or self._goes_bare(url)):
-            token = self.token
-            # Most calls end here: the token is there, and fresh for longer than any window.
-            if type(token) is not TikTokToken or pending or not token.is_good_for_long():
-                token = self._usable_token(client_secret or self.client_secret)
-        if not token:
-            return requests.Session.request(
-                self, method, url, data=data, headers=headers, files=files, **kwargs
-            )
-        rewind = None if data is None and not files else rewinder(data, files)
-        response = self._send_with(method, url, data, headers, files, kwargs, token)
-        if says_token_is_dead(platform, response) and self._carried(token, response):
-            newer = self._renewed(token, client_secret or self.client_secret, response)
-            if rewind is None or rewind():
-                return self._send_with(method, url, data, headers, files, kwargs, newer)
-            log.info("the token was refreshed; the request is not sent again, for its body is gone")
+        outer = sys.exc_info()[1]
+        try:
+            platform = self.platform
+            may_travel, may_see_token = verdict_on(url, (*platform.api_hosts, *self.api_hosts))
+            if not may_travel:
+                require_secure(url)
+            token: Any = None
+            if not withhold_token and (may_see_token or self._goes_bare(url)):
+                token = self.token
+                # Most calls end here: the token is there, and fresh for longer than any window.
+                if type(token) is not TikTokToken or pending or not token.is_good_for_long():
+                    token = self._usable_token(client_secret or self.client_secret)
+            if not token:
+                return requests.Session.request(
+                    self, method, url, data=data, headers=headers, files=files, **kwargs
+                )
+            rewind = None if data is None and not files else rewinder(data, files)
+            response = self._send_with(method, url, data, headers, files, kwargs, token)
+            if says_token_is_dead(platform, response) and self._carried(token, response):
+                newer = self._renewed(token, client_secret or self.client_secret, response)
+                if rewind is None or rewind():
+                    return self._send_with(method, url, data, headers, files, kwargs, newer)
+                log.info("the token was refreshed; the request is not sent again, for its body is gone")
+        except BaseException as error:
+            del client_secret
+            clear_frames(error, outer)
+            raise
         return response
 
     def _carried(self, token: TikTokToken, response: requests.Response) -> bool:
@@ -322,6 +331,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
     # --- keeping the token fresh -------------------------------------------------------------------
 
+    @without_variables
     def fresh_token(self) -> TikTokToken:
         """Return a token that works now, refreshed first if it is due, for handing to another client.
 
@@ -336,6 +346,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             raise ReauthorizationRequired("There is no token. The user has to log in first.")
         return token
 
+    @without_variables
     def _usable_token(self, secret: str | None) -> TikTokToken:
         token = self._own_token()
         if not token:
@@ -358,6 +369,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             self._refuse(lacking)
         return self._adopt(token, self._connection(token, secret).fresh(token))
 
+    @without_variables
     def _renewed(self, token: TikTokToken, secret: str | None, response: requests.Response) -> TikTokToken:
         """Return another token than the one that TikTok has just refused."""
         if self._holds_client_token(token):
@@ -466,6 +478,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             self._told_where_it_went = True
         return new
 
+    @without_variables
     def refresh_token(
         self,
         token_url: str | None = None,
@@ -525,6 +538,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
     # --- other logins ------------------------------------------------------------------------------
 
+    @without_variables
     def start_qr_login(self, scope: str | Iterable[str] | None = None, state: str | None = None) -> QRLogin:
         """Begin a login by QR code: show the code that is returned, and wait for it.
 
@@ -546,6 +560,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         return QRLogin(self, scope, state)
 
+    @without_variables
     def fetch_client_token(self) -> TikTokToken:
         """Fetch a token for the app itself (client credentials): no user, no refresh token.
 
@@ -602,6 +617,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
     # --- ending it ---------------------------------------------------------------------------------
 
+    @without_variables
     def revoke_token(self) -> None:
         """End the connection: at TikTok, then in the session and the store.
 

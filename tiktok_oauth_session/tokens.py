@@ -6,7 +6,7 @@ import enum
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 #: Seconds before expiry from which one caller refreshes while the others go on.
@@ -211,12 +211,21 @@ class TikTokToken(dict[str, Any]):
 
     def __repr__(self) -> str:
         """Show what helps and no secret."""
-        shown = ", ".join(
-            f"{k}={self[k]!r}" for k in ("open_id", "scope", "expires_at", *_MARKS[1:]) if k in self
-        )
+        shown = ", ".join(f"{name}={value!r}" for name, value in self._shown())
         return f"<{type(self).__name__} {shown}>" if self else f"<{type(self).__name__}: none>"
 
     __str__ = __repr__
+
+    def _shown(self) -> list[tuple[str, object]]:
+        return [(k, self[k]) for k in ("open_id", "scope", "expires_at", *_MARKS[1:]) if k in self]
+
+    def __sentry_repr__(self) -> str:
+        """Show Sentry's reports of variables no more, which else walk every mapping."""
+        return repr(self)
+
+    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
+        """Show rich's tracebacks and pretty printer no more."""
+        yield from self._shown()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the dict it is."""

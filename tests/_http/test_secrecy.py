@@ -6,10 +6,13 @@ import json
 import logging
 import traceback
 import warnings
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
 import requests
+import rich.pretty
+import sentry_sdk.serializer
 from requests_oauthlib import OAuth2Session
 
 from tiktok_oauth_session import (
@@ -42,6 +45,18 @@ FAULTS = {
 }
 
 
+def local_variables(error, done=()):
+    """What crash reporters show of the variables in a traceback's frames: all but those of the tests."""
+    shown, frames = [], [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in frames:
+        if Path(__file__).parents[1] not in Path(frame.f_code.co_filename).parents:
+            where = f"{frame.f_code.co_filename}:{frame.f_code.co_name}"
+            shown.append(f"{where}: {sentry_sdk.serializer.serialize(dict(frame.f_locals))}")
+            shown.append(f"{where}: {rich.pretty.pretty_repr(dict(frame.f_locals))}")
+    causes = [each for each in (error.__cause__, error.__context__) if each and each not in done]
+    return shown + [text for each in causes for text in local_variables(each, (*done, error))]
+
+
 class Watch(logging.Handler):
     """Keeps every text that a person or a log file may get to see."""
 
@@ -64,6 +79,7 @@ class Watch(logging.Handler):
             act(*args, **options)
         self.see(caught.value, caught.value.args)
         self.texts += traceback.format_exception(caught.value)
+        self.texts += local_variables(caught.value)
         for name in ("error", "description", "log_id", "uri", "json", "urlencoded"):
             self.texts.append(str(getattr(caught.value, name, "")))
         return caught.value

@@ -9,6 +9,7 @@ from oauthlib.oauth2 import WebApplicationClient
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback, require_secure
 from tiktok_oauth_session._http.transport import Transport
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import AuthorizationError, StateMismatch
 from tiktok_oauth_session.platforms import Platform
 from tiktok_oauth_session.tokens import TikTokToken
@@ -81,6 +82,7 @@ class AuthorizationMixin(_Base):
             ):
                 raise ValueError(f"A login needs the {name} that is registered for your app: pass `{name}=`.")
 
+    @without_variables
     def authorization_url(
         self, url: str | None = None, state: str | None = None, **kwargs: Any
     ) -> tuple[str, str]:
@@ -121,6 +123,7 @@ class AuthorizationMixin(_Base):
         )
         return page, state
 
+    @without_variables
     def fetch_token(
         self,
         token_url: str | None = None,

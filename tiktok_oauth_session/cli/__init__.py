@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SUMMARIES, Stop, verdict
 from tiktok_oauth_session.cli.terminal.output import tell
 from tiktok_oauth_session.cli.terminal.streams import discard, open_closed_streams
@@ -113,6 +114,7 @@ def _with_output(code: int) -> int:
     return code
 
 
+@without_variables
 def _run(argv: list[str]) -> int:
     for argument in argv:
         if argument.partition("=")[0] in _SECRET_OPTIONS:

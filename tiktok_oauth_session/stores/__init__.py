@@ -37,6 +37,7 @@ from typing import Any
 
 from tiktok_oauth_session._plain_errors import StoreConflict, StoreError
 from tiktok_oauth_session._process import PerProcess, threads_stop_greenlets
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
@@ -65,11 +66,14 @@ class TokenStore(abc.ABC):
     lock_is_certain: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let locks, of every store, be recorded for `is_locked_here`."""
+        """Let locks, of every store, be recorded for `is_locked_here`, and errors show no token."""
         super().__init_subclass__(**options)
         for name in ("lock", "try_lock"):
             if name in cls.__dict__:
                 setattr(cls, name, _recorded(cls.__dict__[name]))
+        for name in ("load", "save", "delete"):
+            if name in cls.__dict__:
+                setattr(cls, name, without_variables(cls.__dict__[name]))
 
     def is_locked_here(self, key: AccountKey) -> bool:
         """Tell whether the calling thread holds the account's lock."""

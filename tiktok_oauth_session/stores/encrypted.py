@@ -14,6 +14,7 @@ except ImportError as error:
         "EncryptedStore needs cryptography: pip install tiktok-oauth-session[crypto]"
     ) from error
 
+from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import TokenStore, check_replacing
 from tiktok_oauth_session.stores.envelope import Unreadable, opened, written
@@ -55,6 +56,7 @@ class EncryptedStore(TokenStore):
         ValueError: There is no key, or one of them is none.
     """
 
+    @without_variables
     def __init__(
         self, store: TokenStore, keys: str | bytes | Iterable[str | bytes], *, accept_plain: bool = False
     ) -> None:
@@ -139,6 +141,7 @@ class EncryptedStore(TokenStore):
 
     # --- keys --------------------------------------------------------------------------------------
 
+    @without_variables
     def rotate(self) -> int:
         """Encrypt again, with the first key, whatever is not encrypted with it.
 

@@ -16,6 +16,7 @@ import pytest
 import requests
 from endpoint import DRIP_S, DRIPS, HEAD, HURRY, PATIENT, SHORT_S, At, Endpoint, ask_at
 from requests.adapters import HTTPAdapter
+from servers import require_module
 
 from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
 from tiktok_oauth_session._http.oauth_request import NoReply, OAuthRequest
@@ -451,7 +452,7 @@ with requests.Session() as session:
 @pytest.mark.parametrize("kind", ["reply", "drip"])
 def test_gevent(patch, kind):
     """Under gevent other greenlets run meanwhile, and its timeouts work, whatever it has been let near."""
-    pytest.importorskip("gevent")
+    require_module("gevent")
     drips = [b" "] * 20 + [b"{}"] if kind == "reply" else [b" "] * DRIPS
     head = HEAD + b"Content-Length: %d\r\n\r\n" % sum(map(len, drips))
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from servers import require_module
 
 from tiktok_oauth_session import AccountKey, FileStore, StoreError
 from tiktok_oauth_session.cli.exits import Stop
@@ -382,7 +383,7 @@ def test_bad__number(run, fake, logged_in, options):
 @pytest.fixture
 def hanging_redis():
     """A Redis that accepts connections and never answers."""
-    pytest.importorskip("redis")
+    require_module("redis")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(8)

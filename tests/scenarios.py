@@ -281,9 +281,9 @@ def assert_undisturbed(opens, fake, url, disturb):
     """Whatever happens to connections meanwhile, everybody else waits for the holder and uses what it got."""
     held = holder_without_a_lock(opens, fake, url, disturb, moment="after", left=-1)
     with held as (store, key, session, go_on), ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(call, session, url)
         with store.try_lock(key) as lock_is_free:
             pass
+        answer = pool.submit(call, session, url)
         holders = go_on()
         stored = store.load(key)
 

@@ -364,7 +364,7 @@ def test_thread__200_requests(session):
         assert (1, 200) == (endpoint.connections, len(endpoint.bodies))
 
 
-def test_thread__200_failures(session, monkeypatch):
+def test_thread__50_failures(session):
     """Nor do those that were given up."""
     with Endpoint(b"HTTP/1.1 200 OK\r\n", drips=[b"X"] * DRIPS) as endpoint:
 
@@ -378,6 +378,7 @@ def test_thread__200_failures(session, monkeypatch):
         for each in askers:
             each.join(30)
 
+        assert [] == [each for each in askers if each.is_alive()]
         assert_no_thread_left()
 
 
@@ -422,12 +423,11 @@ def test_interrupted__at_once(session, monkeypatch, error, stuck):
 
 
 GEVENT = """
-import gevent, gevent.monkey, sys, threading
+import gevent, gevent.monkey, sys
 gevent.monkey.{patch}
 import requests
 sys.path.insert(0, {tests!r})
-from endpoint import DRIPS, HEAD, HURRY, Endpoint, ask_at
-from tiktok_oauth_session._http.oauth_request import NoReply
+from endpoint import ask_at
 ticks = []
 def tick():
     while True:
@@ -474,7 +474,9 @@ def test_worker__task_that_nobody_waits_for():
     worker, begun, go_on, done = Worker(), threading.Event(), threading.Event(), []
     worker.start()
     worker.begin(lambda: (begun.set(), go_on.wait(5)))
-    begun.wait(5)
+
+    assert begun.wait(5)
+
     worker.begin(lambda: done.append(1))
     worker.stop()
     go_on.set()

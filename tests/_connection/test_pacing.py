@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from child_processes import PATIENCE_S, ChildProcess, hear, say
 from redis_server import free_port
-from scenarios import USER_INFO, call, connect, session_on
+from scenarios import TRAVEL_S, USER_INFO, call, connect, session_on
 
 from tiktok_oauth_session import FileStore, TokenError
 from tiktok_oauth_session.testing import FakeTikTok
@@ -134,7 +134,7 @@ def play(names, directory, *, seconds, pause):
             plan, _ = ANSWERS[name]
             if plan:
                 plan(fake)
-            fake.after("refresh", lambda record: threading.Event().wait(0.03))
+            fake.after("refresh", lambda record: threading.Event().wait(TRAVEL_S))
             url = stack.enter_context(fake.serve()).url if plan else f"http://127.0.0.1:{free_port()}"
             store = FileStore(directory / name)
             key = connect(fake, store, left=-1)

@@ -22,24 +22,10 @@ from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.stores.redis import leases as redis_leases
 from tiktok_oauth_session.stores.sql import SQLStore, keeper
-from tiktok_oauth_session.testing import FakeTikTok
 
 MILLION = 1_000_000
 #: Seconds in which the next 1,000 of them have to be found.
 FOUND_WITHIN_S = 0.050
-
-
-@pytest.fixture
-def fake():
-    """A TikTok whose clock is the machine's."""
-    return FakeTikTok()
-
-
-@pytest.fixture
-def tiktok(fake):
-    """Its address."""
-    with fake.serve() as running:
-        yield running.url
 
 
 @pytest.mark.parametrize("leases", [keeper, redis_leases], ids=["sql", "redis"])

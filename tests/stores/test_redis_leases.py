@@ -362,7 +362,7 @@ def test_lock__connection_lost(store, other, redis_client):
     assert token(2) == store.load(KEY)
 
 
-@pytest.mark.parametrize("how", ["Python", "C"])
+@pytest.mark.parametrize("how", ["by Python", "in C"])
 def test_lock__not_inherited_by_a_fork(redis_server, redis_client, other, how):
     """A forked child, also one that Python knows nothing of, shares neither lock nor connection."""
     with ChildProcess(redis_users.__file__, "hold_and_fork", redis_server.port, how) as parent:

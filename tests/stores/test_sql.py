@@ -21,6 +21,7 @@ import pytest
 import sql_users
 import sqlalchemy
 from child_processes import ChildProcess
+from locks import is_free
 from servers import PASSWORD, SQLite
 from sql_rows import assert_plan_uses, execute, fill, plan_of, statements_of
 from sqlalchemy import event
@@ -592,12 +593,6 @@ def test_lock__two_accounts(database, engines):
     assert [[False, False], [False, True], [True, True]] == [both_held, one_held, free()]
 
 
-def is_free(store, key):
-    """Tell whether somebody else could have an account's lock now."""
-    with store.try_lock(key) as held:
-        return held
-
-
 def test_lock__timeout(store, database, engines, monkeypatch):
     """A lock that is not free in time is an error that says so, and leaves no lock and no timeout behind."""
     monkeypatch.setattr(sql, "LOCK_TIMEOUT_S", 0.2)
@@ -660,7 +655,7 @@ def test_sqlite__holder_killed(tmp_path, engines):
     assert store.lock_is_certain
 
 
-@pytest.mark.parametrize("how", ["os.fork", "in C"])
+@pytest.mark.parametrize("how", ["by Python", "in C"])
 def test_fork__child_inherits_neither_lock_nor_connection(store, database, how):
     """A child forked under the lock cannot take it, and its end neither frees it nor disturbs its parent."""
     with ChildProcess(sql_users.__file__, "hold_and_fork", database.url, how) as process:

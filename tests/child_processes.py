@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 #: Where the modules are that such scripts share.
@@ -28,6 +30,16 @@ def hear():
     """In the child: return what the test says next; None when it says no more."""
     line = sys.stdin.readline()
     return json.loads(line) if line else None
+
+
+def fork(how="by Python"):
+    """Fork as Python does, or as servers written in C do: no hook of Python's runs then."""
+    if how == "in C":
+        return ctypes.PyDLL(None).fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of what is tested here.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        return os.fork()
 
 
 def let_refreshes_end():

@@ -10,7 +10,8 @@ from network_like import NetworkLike
 from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
 
-pytest_plugins = ["exchanges", "redis_server", "servers"]
+# In this order: the last imports from the one before.
+pytest_plugins = ["exchanges", "servers", "redis_server"]
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")

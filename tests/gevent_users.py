@@ -4,14 +4,13 @@ from gevent import monkey
 
 monkey.patch_all()
 
-# What is imported from here on has been patched.
-import random  # noqa: E402
+import random  # noqa: E402 - patched
 
-import gevent  # noqa: E402
-from child_processes import hear, say  # noqa: E402
-from scenarios import USER_INFO, call, session_on  # noqa: E402
+import gevent  # noqa: E402 - patched
+from child_processes import hear, say  # noqa: E402 - patched
+from scenarios import USER_INFO, call, session_on  # noqa: E402 - patched
 
-from tiktok_oauth_session import FileStore  # noqa: E402
+from tiktok_oauth_session import FileStore  # noqa: E402 - patched
 
 SEED = 20_261_126
 #: Seconds after which a time limit cuts a call off at the latest.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
-import warnings
 
 import redis
-from child_processes import hear, let_refreshes_end, say
+from child_processes import fork, hear, let_refreshes_end, say
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -48,7 +46,7 @@ def hold_and_fork(port, how):
     store = RedisStore(redis.Redis(port=int(port)))
     store.save(KEY, token())
     with store.lock(KEY):
-        child = {"Python": fork_noticed, "C": fork_unnoticed}[how]()
+        child = fork(how)
         if child:
             os.waitpid(child, 0)
             say(who="parent", marked=mark(store), connection=store._client.client_id())
@@ -62,18 +60,6 @@ def hold_and_fork(port, how):
         connection = store._client.client_id()
         say(who="child", held=held, marked=marked, own_renewed=own_renewed, connection=connection)
         os._exit(0)
-
-
-def fork_noticed():
-    """Fork as Python does."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
-def fork_unnoticed():
-    """Fork as uWSGI does: Python runs no hook."""
-    return ctypes.PyDLL(None).fork()
 
 
 def mark(store):

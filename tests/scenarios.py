@@ -31,6 +31,8 @@ PROCESSES = 8
 THREADS_EACH = 8
 #: Seconds for what takes milliseconds, on a machine that is busy with other tests.
 PATIENCE_S = 60.0
+#: Seconds that a reply travels.
+TRAVEL_S = 0.03
 #: Seconds between two calls of those who were told that the store is down.
 PAUSE_S = 0.02
 #: The header by which TikTok's log tells callers apart.
@@ -82,6 +84,13 @@ def connect(fake, store, *, left):
     key = AccountKey(fake.client_key, open_id)
     store.save(key, token)
     return key
+
+
+def assert_kept(fake, store, keys):
+    """See that no account was lost: each is stored with a token that works, spent once."""
+    assert [True] * len(keys) == [fake.is_alive(store.load(key).refresh_token) for key in keys]
+    assert len(keys) == len(fake.requests_to("refresh"))
+    assert fake.reuse_attempts == 0
 
 
 # --- in other processes -----------------------------------------------------------------------------
@@ -281,9 +290,9 @@ def assert_undisturbed(opens, fake, url, disturb):
     """Whatever happens to connections meanwhile, everybody else waits for the holder and uses what it got."""
     held = holder_without_a_lock(opens, fake, url, disturb, moment="after", left=-1)
     with held as (store, key, session, go_on), ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(call, session, url)
         with store.try_lock(key) as lock_is_free:
             pass
+        answer = pool.submit(call, session, url)
         holders = go_on()
         stored = store.load(key)
 

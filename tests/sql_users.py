@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
-import warnings
 
 import sqlalchemy
-from child_processes import hear, let_refreshes_end, say
+from child_processes import fork, hear, let_refreshes_end, say
 from sqlalchemy import event
 
 from tiktok_oauth_session.stores.sql import SQLStore, keeper
@@ -35,15 +33,6 @@ def hold(url, lease_s=None):
     with opened(url) as store, store.lock(KEY):
         say(ready=True)
         signal.pause()
-
-
-def fork(how):
-    """Fork, as Python does or as a server that is written in C does."""
-    if how == "in C":
-        return ctypes.PyDLL(None).fork()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
 
 
 def hold_and_fork(url, how):

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from servers import require_module
 
 from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
@@ -75,7 +76,7 @@ def test_testing_page__example():
 
 def test_web_application_page__login(tiktok, tmp_path):
     """The web application of its page logs a user in over two requests, and shows who it is."""
-    pytest.importorskip("flask", reason="pip install flask")
+    require_module("flask")
     (code,) = python_blocks("docs/web-application.md")
     code = code.replace("/var/lib/app/tokens", str(tmp_path))
     names = {
@@ -144,7 +145,7 @@ def test_pages__numbers(page, phrase, number):
 @pytest.mark.parametrize("module", ["redis", "sqlalchemy"])
 def test_pages__numbers_of_leases(module):
     """So are those of leases, whichever server they are in."""
-    pytest.importorskip(module)
+    require_module(module)
     where = {"redis": "stores.redis.leases", "sqlalchemy": "stores.sql.keeper"}[module]
     leases = importlib.import_module(f"tiktok_oauth_session.{where}")
     text = words("docs/how-tokens-stay-alive.md")

@@ -234,6 +234,12 @@ def test_direction__down(module):
     assert [] == [target for target in targets if _layer(target) <= _layer(module)]
 
 
+@pytest.mark.parametrize("module", ["platforms", "_http.allowed_hosts", "_http.redaction", "_http.rewind"])
+def test_direction__foundations(module):
+    """Where a request may go, what of it is shown and whether it is repeated needs nothing of ours."""
+    assert set() == IMPORTS[module]
+
+
 def test_direction__cli_and_contrib_are_on_top():
     """Nothing imports the command line or a framework's integration."""
     assert {} == _offenders(

@@ -18,6 +18,8 @@ from tiktok_oauth_session import (
     TokenError,
     revoke_token,
 )
+from tiktok_oauth_session._connection.marks import PAUSE_S
+from tiktok_oauth_session.tokens import MARKS_OF, REFRESH_PAUSE_S, REFRESH_PAUSED_AFTER, REFRESH_PAUSED_AT
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 REVOKE = "https://open.tiktokapis.com/v2/oauth/revoke/"
@@ -100,7 +102,7 @@ def test_revoke__expired(fake, stored, clock):
 
 
 def test_revoke__expired_and_not_refreshed(fake, stored, clock):
-    """If that refresh fails, session and store still hold the token."""
+    """If that refresh fails, session and store still hold the token, and nobody asks again for a while."""
     session, store, key = stored()
     old = session.token
     clock.advance(7200)
@@ -110,7 +112,14 @@ def test_revoke__expired_and_not_refreshed(fake, stored, clock):
         session.revoke_token()
 
     assert ["refresh"] == [record.endpoint for record in fake.requests]
-    assert old == session.token == store.load(key).marked()
+    kept = store.load(key)
+    assert old == session.token == kept.marked()
+    assert {
+        MARKS_OF: kept[MARKS_OF],
+        REFRESH_PAUSED_AT: clock.now,
+        REFRESH_PAUSE_S: PAUSE_S,
+        REFRESH_PAUSED_AFTER: "invalid_request",
+    } == {name: value for name, value in kept.items() if name not in old}
 
 
 def test_revoke__refused(fake, stored):

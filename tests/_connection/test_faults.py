@@ -143,11 +143,21 @@ class Connection:
         return "old" if token.refresh_token == self.old.refresh_token else "new"
 
 
+@pytest.fixture
+def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that somebody has slept, or would have."""
+    asked_for: list[float] = []
+    monkeypatch.setattr(time, "sleep", asked_for.append)
+    return asked_for
+
+
 @pytest.mark.parametrize("home", ["memory", "file", "updater"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("accident", TABLE)
-def test_accident(fake_tiktok: FakeTikTok, tmp_path: Path, accident: str, operation: str, home: str) -> None:
-    """Every accident has the outcome that the table says, in every home of a token."""
+def test_accident(
+    fake_tiktok: FakeTikTok, tmp_path: Path, sleeps: list[float], accident: str, operation: str, home: str
+) -> None:
+    """Every accident has the outcome that the table says, in every home of a token; nobody sleeps over it."""
     cell = TABLE[accident][OPERATIONS.index(operation)]
     connection = Connection(fake_tiktok, home, tmp_path, LEFT.get(operation, 7000))
     endpoint = operation if operation == "revoke" else operation.rpartition(" ")[2].replace("fetch", "token")
@@ -171,6 +181,7 @@ def test_accident(fake_tiktok: FakeTikTok, tmp_path: Path, accident: str, operat
         assert connection.which(connection.stored) == cell.token
         marks = {REFRESH_STARTED_AT, REFRESH_PAUSED_AT, REFRESH_ERROR} & set(connection.stored or ())
         assert marks == ({cell.mark} if cell.mark else set())
+    assert [] == sleeps
 
 
 @pytest.mark.parametrize("home", ["memory", "file", "updater"])
@@ -322,21 +333,27 @@ def test_save__interrupted(fake_tiktok: FakeTikTok, monkeypatch: pytest.MonkeyPa
     assert len(fake_tiktok.requests_to("refresh")) == 1
 
 
-def test_refresh__store_and_no_open_id(fake_tiktok: FakeTikTok) -> None:
-    """A token that does not say whose it is goes into the store as soon as a reply says so."""
-    store = MemoryStore()
-    issued = fake_tiktok.issue_token()
+def session_of_nobody(fake: FakeTikTok, store: MemoryStore) -> tuple[TikTokOAuth2Session, AccountKey]:
+    """Return a session whose token does not say whose it is, and whose it is."""
+    issued = fake.issue_token()
     session = TikTokOAuth2Session(
-        fake_tiktok.client_key,
-        client_secret=fake_tiktok.client_secret,
+        fake.client_key,
+        client_secret=fake.client_secret,
         token={k: v for k, v in issued.items() if k not in ("open_id", "expires_in")},
         store=store,
     )
-    session.mount("https://", fake_tiktok.adapter())
+    session.mount("https://", fake.adapter())
+    return session, AccountKey(fake.client_key, issued["open_id"])
+
+
+def test_refresh__store_and_no_open_id(fake_tiktok: FakeTikTok) -> None:
+    """A token that does not say whose it is goes into the store as soon as a reply says so."""
+    store = MemoryStore()
+    session, key = session_of_nobody(fake_tiktok, store)
 
     assert session.get(USER_INFO).status_code == 200
-    assert session.open_id == issued["open_id"]
-    assert session.token == store.load(AccountKey(fake_tiktok.client_key, issued["open_id"]))
+    assert session.open_id == key.open_id
+    assert session.token == store.load(key)
 
 
 def test_refresh__store_and_no_open_id_and_no_room(
@@ -344,15 +361,7 @@ def test_refresh__store_and_no_open_id_and_no_room(
 ) -> None:
     """If the store does not take it, the error carries it, and the next call puts it there unasked."""
     store = MemoryStore()
-    issued = fake_tiktok.issue_token()
-    session = TikTokOAuth2Session(
-        fake_tiktok.client_key,
-        client_secret=fake_tiktok.client_secret,
-        token={k: v for k, v in issued.items() if k not in ("open_id", "expires_in")},
-        store=store,
-    )
-    session.mount("https://", fake_tiktok.adapter())
-
+    session, key = session_of_nobody(fake_tiktok, store)
     save = store.save
 
     def full(key: AccountKey, token: TikTokToken, *, replacing: str | None = None) -> None:
@@ -366,7 +375,7 @@ def test_refresh__store_and_no_open_id_and_no_room(
             session.get(USER_INFO)
 
     assert session.get(USER_INFO).status_code == 200
-    assert caught.value.token == store.load(AccountKey(fake_tiktok.client_key, issued["open_id"]))
+    assert caught.value.token == store.load(key)
     assert len(fake_tiktok.requests_to("refresh")) == 1
 
 

@@ -9,12 +9,13 @@ import signal
 import sys
 import threading
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
+import child_processes
 import pytest
 import scenarios
 from child_processes import PATIENCE_S, ChildProcess, hear, say
+from locks import is_free
 from servers import require_module
 from shared_stores import open_file
 from web_servers import gunicorn
@@ -57,10 +58,7 @@ def build(url, store, open_id):
 
 def fork(work):
     """Run some work in a forked child, which ends as any program does; return its process id."""
-    with warnings.catch_warnings():
-        # Python 3.12 warns of what is tested here.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        child = os.fork()
+    child = child_processes.fork()
     if child:
         return child
     try:
@@ -104,8 +102,7 @@ class Application:
 
     def is_free(self):
         """Tell whether the lock is free."""
-        with self.store.try_lock(self.key) as held:
-            return held
+        return is_free(self.store, self.key)
 
     def answer(self):
         return answer_of(self.session, self.url)
@@ -311,10 +308,9 @@ def begin_again(app, fake, server, directory, *, age=0.0):
     app.say(url=server.url, directory=directory, token=token)
 
 
-def is_free(fake, directory):
+def is_free_elsewhere(fake, directory):
     """Tell whether a process that has nothing to do with the fork can have the lock."""
-    with FileStore(directory).try_lock(AccountKey(fake.client_key, fake.users[0].open_id)) as held:
-        return held
+    return is_free(FileStore(directory), AccountKey(fake.client_key, fake.users[0].open_id))
 
 
 def statuses(fake, endpoint):
@@ -328,7 +324,7 @@ def test_lock__held_by_another_thread_at_the_fork(fake, server, directory):
         # In memory nobody in the child holds it; the file's lock is between processes.
         assert {"child_could_have_it": directory is None} == app.hear()
         assert {"child_ended": 0, "free": False} == app.hear()
-        assert directory is None or not is_free(fake, directory)
+        assert directory is None or not is_free_elsewhere(fake, directory)
 
         app.say(go_on=True)
 
@@ -347,12 +343,12 @@ def test_lock__held_by_the_forking_thread(fake, server, tmp_path):
     directory = str(tmp_path / "tokens")
     with begin(held_by_the_forking_thread, fake, server, directory) as app:
         assert {"child_ended": 0} == app.hear()
-        assert not is_free(fake, directory)
+        assert not is_free_elsewhere(fake, directory)
 
         app.say(go_on=True)
 
         assert {"free": True} == app.hear()
-        assert is_free(fake, directory)
+        assert is_free_elsewhere(fake, directory)
 
 
 def test_lock__holder_killed_while_its_child_lives(fake, server, tmp_path):
@@ -361,12 +357,12 @@ def test_lock__holder_killed_while_its_child_lives(fake, server, tmp_path):
     with begin(idle_child, fake, server, directory) as app:
         child = app.hear()["child"]
 
-        assert not is_free(fake, directory)
+        assert not is_free_elsewhere(fake, directory)
 
         killed = time.monotonic()
         app.kill()
         os.kill(child, 0)
-        while not is_free(fake, directory) and time.monotonic() < killed + 2 * GOES_ON_WITHIN_S:
+        while not is_free_elsewhere(fake, directory) and time.monotonic() < killed + 2 * GOES_ON_WITHIN_S:
             time.sleep(0.01)
 
         assert time.monotonic() - killed < GOES_ON_WITHIN_S

@@ -10,14 +10,12 @@ import threading
 import time
 
 import pytest
+import scenarios
 from child_processes import PATIENCE_S, ChildProcess, hear, say
-from scenarios import USER_INFO, call, connect, session_on
+from scenarios import TRAVEL_S, USER_INFO, call, connect, session_on
 
 from tiktok_oauth_session import FileStore
-from tiktok_oauth_session.testing import FakeTikTok
 
-#: Seconds that TikTok's reply travels.
-TRAVEL_S = 0.03
 #: Seconds for which something must not happen.
 A_WHILE_S = 0.5
 #: Seconds in which what happens at once has to happen.
@@ -80,6 +78,7 @@ def call_and_be_interrupted(url, directory, open_id, stage, interruption):
     session = session_on(url, store, open_id, token_updater=updater)
     (key,) = store.keys()
     store.signal, store.stage = INTERRUPTIONS[interruption], stage
+    say(ready=True)
     try:
         raised = repr(session.get(url + USER_INFO))
     except BaseException as error:  # noqa: BLE001 - the outcome under test
@@ -90,27 +89,6 @@ def call_and_be_interrupted(url, directory, open_id, stage, interruption):
 
 
 # --- in the test ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fake():
-    """A TikTok whose reply travels for a while."""
-    fake = FakeTikTok()
-    fake.after("refresh", lambda record: threading.Event().wait(TRAVEL_S))
-    return fake
-
-
-@pytest.fixture
-def url(fake):
-    """Its address."""
-    with fake.serve() as server:
-        yield server.url
-
-
-@pytest.fixture
-def store(tmp_path):
-    """Files in which the accounts are."""
-    return FileStore(tmp_path / "tokens")
 
 
 class Interrupted(ChildProcess):
@@ -126,6 +104,8 @@ class Interrupted(ChildProcess):
             stage=stage,
             interruption=interruption,
         )
+        # Sooner it would not know what to do with an interruption.
+        self.hear()
 
     def interrupt(self):
         """Interrupt it; return when."""
@@ -144,9 +124,7 @@ def assert_kept(fake, store, key, again):
 
     assert "200" == again["answer"]
     assert [stored.refresh_token] == again["told"]
-    assert fake.is_alive(stored.refresh_token)
-    assert len(fake.requests_to("refresh")) == 1
-    assert fake.reuse_attempts == 0
+    scenarios.assert_kept(fake, store, [key])
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
@@ -244,16 +222,16 @@ def test_interruption__held_back_long_enough(fake, url, store):
 def test_interruption__while_waiting_for_the_lock(fake, url, store):
     """Before the mark nothing is at stake: an interruption is raised at once, and nothing is sent."""
     key = connect(fake, store, left=-1)
-    with contextlib.ExitStack() as lock, Interrupted(url, store, key) as child:
+    with contextlib.ExitStack() as lock:
         lock.enter_context(store.lock(key))
+        with Interrupted(url, store, key) as child:
+            assert child.is_silent(2 * A_WHILE_S)
 
-        assert child.is_silent(2 * A_WHILE_S)
-
-        interrupted_at = child.interrupt()
-        heard = child.hear()
-        sent = len(fake.requests)
-        lock.close()
-        again = child.call_again()
+            interrupted_at = child.interrupt()
+            heard = child.hear()
+            sent = len(fake.requests)
+            lock.close()
+            again = child.call_again()
 
     assert ("KeyboardInterrupt", 0) == (heard["raised"], sent)
     assert heard["at"] - interrupted_at < AT_ONCE_S

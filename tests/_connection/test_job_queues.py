@@ -70,13 +70,6 @@ class LateReplies:
             threading.Event().wait(0.05)
 
 
-def assert_kept(fake, store, keys):
-    """See that no account was lost: each is stored with a token that works, spent once."""
-    assert [True] * len(keys) == [fake.is_alive(store.load(key).refresh_token) for key in keys]
-    assert len(keys) == len(fake.requests_to("refresh"))
-    assert fake.reuse_attempts == 0
-
-
 @pytest.mark.parametrize("kind", ["file", pytest.param("redis", marks=pytest.mark.long)])
 def test_rq__job_timeout(fake, request, tmp_path, redis_client, redis_server, kind, late_s):
     """A job that RQ cuts off while TikTok's reply is late, and whose process ends at once, loses nothing."""
@@ -96,7 +89,7 @@ def test_rq__job_timeout(fake, request, tmp_path, redis_client, redis_server, ki
         with worker(tmp_path, "rq.cli", "worker", "--burst", "--url", address, "tiktok") as process:
             process.wait(PATIENCE_S)
         ended = {job: Job.fetch(job.id, connection=redis_client).latest_result() for job in (cut, again)}
-        assert_kept(fake, store, [key])
+        scenarios.assert_kept(fake, store, [key])
 
     assert "JobTimeoutException" in ended[cut].exc_string
     assert 200 == ended[again].return_value
@@ -127,7 +120,7 @@ def test_celery__soft_time_limit(fake, request, tmp_path, redis_server, redis_cl
             replies.wait(len(keys))
             again = [producer.send_task("call_api", (tiktok.url, opens, key.open_id)) for key in keys]
             answers = [job.get(timeout=PATIENCE_S, propagate=False) for job in again]
-        assert_kept(fake, store, keys)
+        scenarios.assert_kept(fake, store, keys)
 
     assert ["SoftTimeLimitExceeded"] * len(keys) == [type(error).__name__ for error in cut]
     assert [200] * len(keys) == answers

@@ -47,14 +47,20 @@ PASSING = st.sampled_from([1, 5, 60, 300, 3000, 6650, 7150, 7201, 100_000])
 WAYS = st.sampled_from(["call", "refresh", "refresh given"])
 MOMENTS = st.sampled_from(["before", "after"])
 ACCIDENTS = st.sampled_from(["reset_before", "reset_after", "refuse", "html", "truncated"])
-
-
+#: What is remembered of them: there was no reply, or none of TikTok's own.
+REMEMBERED_CODES = {"no_reply", "invalid_response"}
 #: Seconds for what takes milliseconds.
 PATIENCE_S = 20.0
 
 
 class Killed(BaseException):
     """The process ends here: nothing of it runs on."""
+
+
+def assert_comes_again(error: TikTokOAuthError) -> None:
+    """Assert that an error is about an earlier refresh, and says when the next may be made."""
+    assert error.error in REMEMBERED_CODES, error
+    assert error.retry_after
 
 
 class Lives(RuleBasedStateMachine):
@@ -139,8 +145,7 @@ class Lives(RuleBasedStateMachine):
         except ReauthorizationRequired:
             assert not self.usable()
         except TikTokOAuthError as error:
-            # Replies were lost, and it is too early for another replay.
-            assert error.retry_after  # noqa: PT017 - which error it is depends on the life
+            assert_comes_again(error)
             assert len(self.fake.requests_to("refresh")) == before
         else:
             assert status == 200 or not self.usable()
@@ -155,8 +160,7 @@ class Lives(RuleBasedStateMachine):
         except ReauthorizationRequired:
             assert not self.fake.is_alive(str((self.stored() or TikTokToken()).refresh_token))
         except TikTokOAuthError as error:
-            # A reply was lost before; the refresh token is spared.
-            assert error.retry_after  # noqa: PT017 - which error it is depends on the life
+            assert_comes_again(error)
         else:
             # If the user has removed the app, a token that the other one put there is dead as well.
             assert token == self.stored()

@@ -13,7 +13,7 @@ from child_processes import PATIENCE_S
 from requests.adapters import HTTPAdapter
 from scenarios import USER_INFO, call, connect, session_on
 
-from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, ReauthorizationRequired, TokenError
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TokenError
 
 #: Seconds to connect and to read, and for all of a call.
 TOKEN_TIMEOUT = (1.0, 1.0)
@@ -124,12 +124,6 @@ def ends_in_time():
     yield within_deadline
     for thread in threads:
         thread.join(PATIENCE_S)
-
-
-@pytest.fixture
-def store(tmp_path):
-    """Files in which the account is."""
-    return FileStore(tmp_path / "tokens")
 
 
 @pytest.mark.parametrize("finish", [short, drip_after, last_chunk_missing, last_chunk_never])

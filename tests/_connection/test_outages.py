@@ -76,11 +76,12 @@ def test_outage__worker_is_recycled_in_it(fake, tmp_path, kind, how):
             assert {"authorized": True} == worker.hear()
             assert away.wait(PATIENCE_S)
 
-            worker.is_silent(RECYCLED_AFTER_S)
+            assert worker.is_silent(RECYCLED_AFTER_S)
+
             os.kill(worker.pid, signal.SIGTERM)
             # It may end at once, which is what costs the account.
             with contextlib.suppress(EOFError):
-                worker.is_silent(OUTAGE_S - RECYCLED_AFTER_S)
+                assert worker.is_silent(OUTAGE_S - RECYCLED_AFTER_S)
             server.start()
             with opened(opens) as store:
                 answer = call_until_it_works(session_on(tiktok.url, store, key.open_id), tiktok.url)

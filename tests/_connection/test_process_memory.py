@@ -265,13 +265,14 @@ def test_client_token__is_paced(fake, make_session, clock):
     session.fetch_client_token()
     fake.fail("client_token", "status", status=429, times=None)
     clock.advance(7200 - 30)
-    working = [session.get(USER_INFO).status_code for _ in range(5)]
+    working = [session.get(USER_INFO).json()["error"]["code"] for _ in range(5)]
     asked = len(fake.requests_to("client_token"))
     clock.advance(31)
     for _ in range(5):
         with pytest.raises(TokenError) as caught:
             session.get(USER_INFO)
 
-    assert 5 == len(working)
+    # A good token, but no user's.
+    assert ["scope_not_authorized"] * 5 == working
     assert 2 == asked == len(fake.requests_to("client_token"))
     assert 0 < caught.value.retry_after

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from child_processes import let_refreshes_end
-from scenarios import call, connect, session_on
+from scenarios import assert_kept, call, connect, session_on
 
 from tiktok_oauth_session import TokenNotSaved
 from tiktok_oauth_session.stores.sql import SQLStore
@@ -49,13 +49,6 @@ def held(engine, count):
         for _ in range(count):
             connections.enter_context(engine.connect())
         yield connections.close
-
-
-def assert_kept(fake, store, keys):
-    """See that every account was refreshed once, and saved."""
-    assert [True] * len(keys) == [fake.is_alive(store.load(key).refresh_token) for key in keys]
-    assert len(keys) == len(fake.requests_to("refresh"))
-    assert fake.reuse_attempts == 0
 
 
 @pytest.fixture

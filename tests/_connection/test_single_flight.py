@@ -67,13 +67,13 @@ def saved(fake: FakeTikTok, store: TokenStore, *, left: float, user: User | None
     return key
 
 
-def session_on(fake: FakeTikTok, base: str, **options: object) -> TikTokOAuth2Session:
+def session_on(fake: FakeTikTok, base: str, **options: Any) -> TikTokOAuth2Session:
     """Return a session that talks to a served fake."""
     return TikTokOAuth2Session(
         fake.client_key,
         client_secret=fake.client_secret,
         platform=LOGIN_KIT.at(base),
-        **options,  # type: ignore[arg-type]  # any of them, for a test
+        **options,
     )
 
 

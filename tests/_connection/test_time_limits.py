@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import random
 import signal
-import threading
 
 import pytest
 from child_processes import SHARED, ChildProcess, hear, say
-from scenarios import USER_INFO, call, connect, session_on
+from scenarios import USER_INFO, assert_kept, call, connect, session_on
 from servers import require_module
 
 from tiktok_oauth_session import FileStore
-from tiktok_oauth_session.testing import FakeTikTok
 
 SEED = 20_261_125
-#: Seconds that TikTok's reply travels.
-TRAVEL_S = 0.03
 #: Seconds after which a time limit cuts a call off at the latest.
 LATEST_S = 0.06
 
@@ -57,27 +53,6 @@ def call_under_time_limits(url, directory, open_ids):
 # --- in the test ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def fake():
-    """A TikTok whose reply travels for a while."""
-    fake = FakeTikTok()
-    fake.after("refresh", lambda record: threading.Event().wait(TRAVEL_S))
-    return fake
-
-
-@pytest.fixture
-def url(fake):
-    """Its address."""
-    with fake.serve() as server:
-        yield server.url
-
-
-@pytest.fixture
-def store(tmp_path):
-    """Files in which the accounts are."""
-    return FileStore(tmp_path / "tokens")
-
-
 def interrupt_at_random(fake, url, store, count, script):
     """Let a process be interrupted at a random moment of each of many refreshes."""
     keys = [connect(fake, store, left=-1) for _ in range(count)]
@@ -86,9 +61,7 @@ def interrupt_at_random(fake, url, store, count, script):
         heard = child.hear(timeout=60 + count)
 
     assert ["200"] * count == heard["again"]
-    assert [True] * count == [fake.is_alive(store.load(key).refresh_token) for key in keys]
-    assert count == len(fake.requests_to("refresh"))
-    assert fake.reuse_attempts == 0
+    assert_kept(fake, store, keys)
     assert count / 4 < heard["cut"], "hardly anybody was interrupted"
 
 

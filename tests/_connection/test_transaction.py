@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import itertools
+import math
 import threading
 import time
 
@@ -21,6 +22,7 @@ from tiktok_oauth_session import (
     TokenError,
     TokenNotSaved,
 )
+from tiktok_oauth_session._connection import single_flight
 from tiktok_oauth_session._connection.process_memory import memory, pending
 from tiktok_oauth_session.stores import StoreConflict, check_replacing
 from tiktok_oauth_session.tokens import REFRESH_STARTED_AT
@@ -278,6 +280,53 @@ def test_unsaved__saved_by_the_next_call(fake, make_session, old, key):
 
     assert 200 == other.get(USER_INFO).status_code
     assert caught.value.token == store.load(key) == other.token
+    assert len(fake.requests_to("refresh")) == 1
+
+
+class DownForAWhile(Down):
+    """One that notes when it failed, and is mended when it has failed so often."""
+
+    def __init__(self, failures=math.inf):
+        super().__init__()
+        self.failures, self.failed_at = failures, []
+
+    def save(self, key, token, *, replacing=None):
+        try:
+            super().save(key, token, replacing=replacing)
+        except StoreError:
+            self.failed_at.append(time.monotonic())
+            if len(self.failed_at) >= self.failures:
+                self.broken = ""
+            raise
+
+
+def test_unsaved__told_when_it_has_lasted(fake, make_session, old, monkeypatch):
+    """Callers are told of a token that cannot be saved after `SAVE_PATIENCE_S`, and not at the first try."""
+    monkeypatch.setattr(single_flight, "SAVE_PATIENCE_S", 0.5)
+    store = DownForAWhile()
+    session = make_session(token=old, store=store)
+    store.broken = "save"
+    with pytest.raises(TokenNotSaved) as caught:
+        session.refresh_token()
+    waited = time.monotonic() - store.failed_at[0]
+
+    assert 0.5 <= waited < 4.0
+    assert len(store.failed_at) > 2
+    assert fake.is_alive(caught.value.token.refresh_token)
+    assert len(fake.requests_to("refresh")) == 1
+
+
+def test_unsaved__not_told_when_it_is_over_sooner(fake, make_session, old, key, monkeypatch):
+    """Of a store that is down for less long they hear nothing."""
+    monkeypatch.setattr(single_flight, "SAVE_PATIENCE_S", PATIENCE_S)
+    store = DownForAWhile(failures=2)
+    session = make_session(token=old, store=store)
+    store.broken = "save"
+    token = session.refresh_token()
+
+    assert 2 == len(store.failed_at)
+    assert token == store.load(key)
+    assert fake.is_alive(token.refresh_token)
     assert len(fake.requests_to("refresh")) == 1
 
 

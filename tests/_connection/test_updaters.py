@@ -57,6 +57,7 @@ def job(session, url):
     except (TimeLimit, TokenNotSaved):
         # The second where the limit cut the updater short: it cannot be told from an error of the updater's.
         os._exit(0)
+    os._exit(1)
 
 
 def terminated(session, url):

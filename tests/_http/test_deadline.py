@@ -16,6 +16,7 @@ import pytest
 import requests
 from endpoint import DRIP_S, DRIPS, HEAD, HURRY, PATIENT, SHORT_S, At, Endpoint, ask_at
 from requests.adapters import HTTPAdapter
+from servers import require_module
 
 from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
 from tiktok_oauth_session._http.oauth_request import NoReply, OAuthRequest
@@ -363,7 +364,7 @@ def test_thread__200_requests(session):
         assert (1, 200) == (endpoint.connections, len(endpoint.bodies))
 
 
-def test_thread__200_failures(session, monkeypatch):
+def test_thread__50_failures(session):
     """Nor do those that were given up."""
     with Endpoint(b"HTTP/1.1 200 OK\r\n", drips=[b"X"] * DRIPS) as endpoint:
 
@@ -377,6 +378,7 @@ def test_thread__200_failures(session, monkeypatch):
         for each in askers:
             each.join(30)
 
+        assert [] == [each for each in askers if each.is_alive()]
         assert_no_thread_left()
 
 
@@ -421,12 +423,11 @@ def test_interrupted__at_once(session, monkeypatch, error, stuck):
 
 
 GEVENT = """
-import gevent, gevent.monkey, sys, threading
+import gevent, gevent.monkey, sys
 gevent.monkey.{patch}
 import requests
 sys.path.insert(0, {tests!r})
-from endpoint import DRIPS, HEAD, HURRY, Endpoint, ask_at
-from tiktok_oauth_session._http.oauth_request import NoReply
+from endpoint import ask_at
 ticks = []
 def tick():
     while True:
@@ -451,7 +452,7 @@ with requests.Session() as session:
 @pytest.mark.parametrize("kind", ["reply", "drip"])
 def test_gevent(patch, kind):
     """Under gevent other greenlets run meanwhile, and its timeouts work, whatever it has been let near."""
-    pytest.importorskip("gevent")
+    require_module("gevent")
     drips = [b" "] * 20 + [b"{}"] if kind == "reply" else [b" "] * DRIPS
     head = HEAD + b"Content-Length: %d\r\n\r\n" % sum(map(len, drips))
 
@@ -473,7 +474,9 @@ def test_worker__task_that_nobody_waits_for():
     worker, begun, go_on, done = Worker(), threading.Event(), threading.Event(), []
     worker.start()
     worker.begin(lambda: (begun.set(), go_on.wait(5)))
-    begun.wait(5)
+
+    assert begun.wait(5)
+
     worker.begin(lambda: done.append(1))
     worker.stop()
     go_on.set()

@@ -141,7 +141,7 @@ class Broken(requests.adapters.BaseAdapter):
 
 @pytest.mark.parametrize(
     ("kind", "sent"),
-    [("refuse", False), ("reset_before", True), ("reset_after", True), ("slow", True)],
+    [("refuse", False), ("reset_before", True), ("reset_after", True), ("truncated", True), ("slow", True)],
 )
 def test_no_reply__sent_or_not(fake, http, kind, sent):
     """Only a connection that was never made counts as nothing sent."""
@@ -172,12 +172,14 @@ def test_no_reply__sent_or_not(fake, http, kind, sent):
     ],
 )
 def test_no_reply__whatever_was_raised(http, failure, sent):
-    """Whatever an adapter raises is a NoReply; in doubt the request counts as sent."""
-    http.mount("https://", Broken(failure))
+    """Whatever an adapter raises is a NoReply; in doubt the request counts as sent, and is not sent again."""
+    broken = Broken(failure)
+    http.mount("https://", broken)
 
     with pytest.raises(NoReply) as caught:
         ask(http)
 
+    assert (1 if sent else 2) == broken.tries
     assert sent is caught.value.sent
     assert type(failure).__name__ in str(caught.value)
 
@@ -198,7 +200,10 @@ def test_no_reply__quotes_no_secret(http, body):
 
 def test_no_reply__not_for_an_interrupt(http):
     """Ctrl-C is no lost reply."""
-    http.mount("https://", Broken(KeyboardInterrupt()))
+    broken = Broken(KeyboardInterrupt())
+    http.mount("https://", broken)
 
     with pytest.raises(KeyboardInterrupt):
         ask(http, may_replay=True)
+
+    assert 1 == broken.tries

@@ -36,6 +36,7 @@ FAULTS = {
     "reset_before": {},
     "reset_after": {},
     "slow": {"seconds": 0.5},
+    "truncated": {},
     "html": {},
     "status": {"status": 429, "retry_after": 0},
     "error": {"error": "invalid_grant", "description": "fake", "code": 10007},

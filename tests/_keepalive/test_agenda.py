@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from tiktok_oauth_session import AccountKey
 from tiktok_oauth_session._keepalive.agenda import Agenda
@@ -42,6 +42,10 @@ def test_agenda__waits_for_others():
     key = agenda.take()
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(taken, agenda)
+        wait([other], timeout=0.1)
+
+        assert not other.done()
+
         agenda.put_off(key, 0.0)
         agenda.done()
 

@@ -172,7 +172,7 @@ def test_denial__unknown_error(make_session):
 # --- the old token -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["refuse", "reset_after", "html", "status", "error"])
+@pytest.mark.parametrize("kind", ["refuse", "reset_after", "truncated", "html", "status", "error"])
 def test_fetch__failure_keeps_the_old_token(fake, make_session, issue, kind):
     """A login that fails leaves the old token at work, in the session and in the store."""
     store, old = MemoryStore(), issue()

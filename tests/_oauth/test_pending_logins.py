@@ -230,7 +230,7 @@ def test_code__of_a_callback_decoded_exactly_once(fake, make_session):
     assert ["a%2Ab*c"] == [form["code"] for form in forms(fake)]
 
 
-@pytest.mark.parametrize("kind", ["reset_before", "reset_after", "html", "status"])
+@pytest.mark.parametrize("kind", ["reset_before", "reset_after", "truncated", "html", "status"])
 def test_code__never_sent_twice(fake, make_session, kind):
     """A code that left is not sent again, whatever became of it."""
     session = make_session()

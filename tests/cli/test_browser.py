@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from servers import lack, require_module
 
-INSTALL = "apt-get install chromium && pip install playwright"
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -31,15 +31,12 @@ SCOPES = "user.info.basic,user.info.stats,video.list"
 @pytest.fixture(scope="module")
 def chromium():
     """A Chromium of its own, with a fresh profile."""
+    require_module("playwright")
     program = shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        program = None
     if program is None:
-        if os.environ.get("TIKTOK_OAUTH_REQUIRE_SERVERS"):
-            pytest.fail(f"needs a browser: {INSTALL}")
-        pytest.skip(f"needs a browser: {INSTALL}")
+        lack("there is no chromium here: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield browser

@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 
 import pytest
+from servers import require_module
 
 from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
 from tiktok_oauth_session.cli import stores
@@ -51,7 +52,7 @@ def test_store__made_private(run, home, fake, logged_in):
 
 def test_store__sqlite(run, home, fake, monkeypatch):
     """The same commands on a database."""
-    pytest.importorskip("sqlalchemy")
+    require_module("sqlalchemy")
     url = f"sqlite:///{home}/tokens.db"
     monkeypatch.setenv("TIKTOK_OAUTH_STORE", url)
     store = stores.open_store(None)
@@ -117,7 +118,7 @@ def test_bad__extra_missing(run, monkeypatch, url, module, extra):
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "postgresql://u@127.0.0.1:1/db"])
 def test_bad__server_down(run, monkeypatch, url):
     """A server that is not there: exit code 5, one line, and no password in it."""
-    pytest.importorskip("redis" if url.startswith("redis") else "psycopg")
+    require_module("redis" if url.startswith("redis") else "psycopg")
     monkeypatch.setenv(
         "TIKTOK_OAUTH_STORE", url.replace("://", "://u:hush@", 1).replace("u:hush@u@", "u:hush@")
     )
@@ -178,7 +179,7 @@ def test_bad__password_elsewhere_on_the_command_line(run, url):
 @pytest.mark.parametrize("command", [["status"], ["doctor"]])
 def test_store__sqlite_made_private(run, home, monkeypatch, command):
     """A database file that is made here can be read by the user alone, and so can what is beside it."""
-    pytest.importorskip("sqlalchemy")
+    require_module("sqlalchemy")
     before = os.umask(0o022)
     try:
         run(*command, "--store", f"sqlite:///{home}/tokens.db")
@@ -193,7 +194,7 @@ def test_store__sqlite_made_private(run, home, monkeypatch, command):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 def test_store__sqlite_keeps_its_mode(run, home):
     """A database that somebody shares with a group stays shared."""
-    pytest.importorskip("sqlalchemy")
+    require_module("sqlalchemy")
     path = home / "tokens.db"
     path.touch()
     path.chmod(0o660)
@@ -246,10 +247,13 @@ def test_bad__malformed_with_a_password(run, monkeypatch, url):
 @pytest.fixture
 def encrypted(fake, tokens):
     """An account that an application keeps encrypted; returns the application's store and its key."""
-    fernet = pytest.importorskip("cryptography.fernet")
-    stores_encrypted = pytest.importorskip("tiktok_oauth_session.stores.encrypted")
-    secret = fernet.Fernet.generate_key().decode()
-    store = stores_encrypted.EncryptedStore(tokens, secret)
+    require_module("cryptography")
+    from cryptography.fernet import Fernet
+
+    from tiktok_oauth_session.stores.encrypted import EncryptedStore
+
+    secret = Fernet.generate_key().decode()
+    store = EncryptedStore(tokens, secret)
     issued = fake.issue_token()
     token = TikTokToken.from_reply(issued, requested_at=time.time())
     store.save(
@@ -309,7 +313,7 @@ def test_encrypted__with_the_key(run, fake, encrypted, monkeypatch, keys):
 
 def test_encrypted__sqlite_with_the_key(run, home, fake, encrypted, monkeypatch):
     """The table of a database is made for encrypted tokens as well."""
-    pytest.importorskip("sqlalchemy")
+    require_module("sqlalchemy")
     monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", encrypted[1])
     url = f"sqlite:///{home}/tokens.db"
     stores.open_ready_store(url)
@@ -328,7 +332,7 @@ def test_encrypted__plain_token(run, fake, logged_in, encrypted, monkeypatch):
 
 def test_bad__encrypted_with_no_key(run, monkeypatch):
     """What is no key: exit code 2, one line without it."""
-    pytest.importorskip("cryptography")
+    require_module("cryptography")
     monkeypatch.setenv("TIKTOK_OAUTH_STORE_KEYS", "hush")
     code, _, err = run("status")
 
@@ -354,7 +358,7 @@ def test_bad__encrypted_without_the_extra(run, monkeypatch):
 )
 def test_store__redis_timeouts(home, query, seconds):
     """A Redis that hangs is given up, after as long as the URL says or else a few seconds."""
-    pytest.importorskip("redis")
+    require_module("redis")
     client = stores.open_store(f"redis://127.0.0.1:1/0{query}")._client
     options = client.connection_pool.connection_kwargs
 

@@ -6,10 +6,9 @@ import json
 import time
 
 import pytest
+import sqlalchemy
 
 from tiktok_oauth_session import AccountKey, TikTokToken
-
-sqlalchemy = pytest.importorskip("sqlalchemy")
 
 BROKEN = (
     "{broken",

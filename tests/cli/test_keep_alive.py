@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+from servers import require_module
 
 from tiktok_oauth_session import AccountKey, FileStore, StoreError
 from tiktok_oauth_session.cli.exits import Stop
@@ -156,20 +158,19 @@ def test_keep_alive__jobs(start, fake, tokens, logged_in):
 def test_keep_alive__jobs_at_once(start, fake, logged_in):
     """Each of them does a part of the work, at the same time, and all together keep to the rate."""
     due(fake, logged_in, 40)
-    together, seen = threading.Barrier(2, timeout=PATIENCE_S), []
+    together, numbers, met = threading.Barrier(2, timeout=PATIENCE_S), itertools.count(), []
 
     def meet(_):
         # With one worker each, two at a time are two processes.
-        if len(seen) < 2:
-            seen.append(time.monotonic())
-            together.wait()
+        if next(numbers) < 2:
+            met.append(together.wait())
 
     fake.before("refresh", meet)
     result = start("keep-alive", "--jobs", "2", "--workers", "2", "--rate", "20").end()
     moments = sorted(record.at for record in fake.requests_to("refresh"))
 
     assert (0, 40) == (result.code, len(moments))
-    assert 2 == len(seen)
+    assert [0, 1] == sorted(met)
     assert moments[-1] - moments[0] >= 0.9 * 19 / 10
 
 
@@ -227,7 +228,8 @@ def test_keep_alive__a_job_is_killed(start, fake, logged_in):
     assert 1 == result.code
     assert 2 == len(killed)
     assert "a process ended early" in result.err
-    assert len(fake.requests_to("refresh")) > 6
+    # All that the other one had, and what both had begun when this one was killed.
+    assert 10 <= len(fake.requests_to("refresh")) <= 10 + 6
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -250,7 +252,8 @@ def test_keep_alive__jobs_without_their_parent(start, fake, tokens, logged_in):
 
     assert 2 == len(jobs)
     assert time.monotonic() < deadline
-    assert len(fake.requests_to("refresh")) < len(keys)
+    # Two were under way, and either of them may have begun another in the moment until they noticed.
+    assert 5 <= len(fake.requests_to("refresh")) <= 8
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
 
 
@@ -264,7 +267,8 @@ def test_run_all__one_cannot_begin(fake, tokens, logged_in):
 
     assert 2 == caught.value.code
     assert [] == multiprocessing.active_children()
-    assert len(fake.requests_to("refresh")) < len(keys) / 2
+    # Seconds by which the other may begin sooner, at five requests each.
+    assert len(fake.requests_to("refresh")) <= 2 * 5
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
 
 
@@ -382,7 +386,7 @@ def test_bad__number(run, fake, logged_in, options):
 @pytest.fixture
 def hanging_redis():
     """A Redis that accepts connections and never answers."""
-    pytest.importorskip("redis")
+    require_module("redis")
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(8)

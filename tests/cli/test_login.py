@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
+from servers import require_module
 
 from tiktok_oauth_session import AccountKey
 
@@ -279,8 +280,10 @@ def test_paste__refused(start, fake):
 
 def decode(lines):
     """Read a QR code out of what a terminal shows, as a camera would."""
-    cv2 = pytest.importorskip("cv2", reason="pip install opencv-python-headless")
-    np = pytest.importorskip("numpy")
+    require_module("cv2")
+    import cv2
+    import numpy as np
+
     halves = {"█": (1, 1), "▀": (1, 0), "▄": (0, 1), " ": (0, 0)}
     width = max(map(len, lines))
     rows = [[halves[c][half] for c in line.ljust(width)] for line in lines for half in (0, 1)]

@@ -8,12 +8,12 @@ import sys
 import threading
 import time
 
+import pexpect
 import pytest
 import requests
+from servers import require_module
 
 from tiktok_oauth_session import FileStore
-
-pexpect = pytest.importorskip("pexpect", reason="pip install pexpect")
 
 PATIENCE_S = 20
 COMMAND = ["-m", "tiktok_oauth_session"]
@@ -340,7 +340,7 @@ def test_interrupt__keeping_the_credentials(terminal, fake, home, no_credentials
 
 def test_colours__in_a_terminal(terminal, logged_in):
     """A terminal gets colours, where rich is installed."""
-    pytest.importorskip("rich")
+    require_module("rich")
     logged_in()
     code, out = finish(terminal("status"))
 
@@ -360,7 +360,7 @@ def test_colours__not_wanted(terminal, logged_in, environment):
 
 def test_colours__keep_alive_in_a_terminal(terminal, logged_in):
     """A terminal gets a bar, where rich is installed, and no lines."""
-    pytest.importorskip("rich")
+    require_module("rich")
     logged_in(refresh_expires_at=int(time.time()) + 86_400)
     code, out = finish(terminal("keep-alive"))
 

@@ -15,25 +15,29 @@ from shared_stores import open_database
 from sql_rows import assert_plan_uses, execute, fill, plan_of, statements_of
 
 from tiktok_oauth_session import TokenNotSaved
-from tiktok_oauth_session.stores.sql import SQLStore
-from tiktok_oauth_session.testing import FakeTikTok
+from tiktok_oauth_session._connection.connection import OUTCOME_S
+from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S
+from tiktok_oauth_session._http.deadline import deadline_of
+from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
+from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
+from tiktok_oauth_session.stores.redis import leases as redis_leases
+from tiktok_oauth_session.stores.sql import SQLStore, keeper
 
 MILLION = 1_000_000
 #: Seconds in which the next 1,000 of them have to be found.
 FOUND_WITHIN_S = 0.050
 
 
-@pytest.fixture
-def fake():
-    """A TikTok whose clock is the machine's."""
-    return FakeTikTok()
+@pytest.mark.parametrize("leases", [keeper, redis_leases], ids=["sql", "redis"])
+def test_lease__unkept(leases):
+    """A lease that nobody renews outlasts the longest refresh, and nobody who waits gives up before it ends.
 
+    A request has its deadline, its late reply is waited for, and so is a save that fails.
+    """
+    longest = deadline_of(TOKEN_TIMEOUT_S) + OUTCOME_S + 2 * HOLD_BACK_S
 
-@pytest.fixture
-def tiktok(fake):
-    """Its address."""
-    with fake.serve() as running:
-        yield running.url
+    assert longest < leases.UNKEPT_LEASE_S
+    assert leases.LEASE_S + leases.UNKEPT_LEASE_S < LOCK_TIMEOUT_S
 
 
 def test_refresh__eight_processes(database, fake, tiktok):

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 from child_processes import ChildProcess, hear, say
+from servers import lack
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
@@ -543,14 +544,14 @@ def bring_back(store, away):
 def small_disk(tmp_path):
     """A file system of 64 KiB."""
     if os.geteuid() != 0:
-        pytest.skip("only root mounts file systems")
+        lack("only root mounts file systems")
     point = tmp_path / "disk"
     point.mkdir()
     mounted = subprocess.run(
         ["/bin/mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", point], check=False
     )
     if mounted.returncode:
-        pytest.skip("this machine lets nobody mount file systems")
+        lack("this machine lets nobody mount file systems")
     yield point
     subprocess.run(["/bin/umount", point], check=True)
 

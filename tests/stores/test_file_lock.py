@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 import sys
@@ -10,7 +9,8 @@ import time
 import warnings
 
 import pytest
-from child_processes import PATIENCE_S, ChildProcess, hear, say
+from child_processes import PATIENCE_S, ChildProcess, fork, hear, say
+from locks import is_free
 
 from tiktok_oauth_session import FileStore, MemoryStore, StoreError
 from tiktok_oauth_session.stores import file_lock
@@ -23,22 +23,6 @@ GOES_ON_WITHIN_S = 1.0
 
 
 # --- in the other process ---------------------------------------------------------------------------
-
-
-def fork(how):
-    """Fork as Python does, or as servers written in C do: no hook of Python's runs then."""
-    if how == "in C":
-        return ctypes.PyDLL(None).fork()
-    with warnings.catch_warnings():
-        # Python 3.12 warns of what is tested here.
-        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-        return os.fork()
-
-
-def is_free(store, key=KEY):
-    """Tell whether the lock is free."""
-    with store.try_lock(key) as held:
-        return held
 
 
 def leave_the_block(store, how):

@@ -23,6 +23,8 @@ PREFIX = "tiktok-oauth:"
 LOCK = f"{PREFIX}lock:{KEY.client_key}:{KEY.open_id}"
 #: Seconds of a lease that is meant to end, or to be renewed, during a test.
 SHORT_LEASE_S = 0.4
+#: Seconds by which two clocks may differ over one lease.
+CLOCKS_S = 0.05
 
 
 @pytest.fixture
@@ -129,19 +131,20 @@ def test_load__later_under_the_lock(store, other, monkeypatch):
 
 
 @pytest.mark.parametrize("lease_s", [1.0, pytest.param(leases.LEASE_S, marks=pytest.mark.long)])
-def test_lock__holder_killed(redis_server, store, lease_s):
+def test_lock__holder_killed(redis_server, redis_client, store, lease_s):
     """A lock whose holder was killed is free when its lease ends, and not before: within 20 s."""
     with ChildProcess(redis_users.__file__, "hold", redis_server.port, lease_s) as holder:
         holder.hear()
         holder.kill()
         killed_at = time.monotonic()
+    left = redis_client.pttl(LOCK) / 1000
     with store.try_lock(KEY) as at_once:
         pass
     with store.lock(KEY):
         waited = time.monotonic() - killed_at
 
     assert not at_once
-    assert waited < lease_s + 2
+    assert 0 < left - CLOCKS_S < waited < lease_s + 2
 
 
 def test_lease__renewed(short_lease, recorded_store, sent, other):
@@ -359,7 +362,7 @@ def test_lock__connection_lost(store, other, redis_client):
     assert token(2) == store.load(KEY)
 
 
-@pytest.mark.parametrize("how", ["Python", "C"])
+@pytest.mark.parametrize("how", ["by Python", "in C"])
 def test_lock__not_inherited_by_a_fork(redis_server, redis_client, other, how):
     """A forked child, also one that Python knows nothing of, shares neither lock nor connection."""
     with ChildProcess(redis_users.__file__, "hold_and_fork", redis_server.port, how) as parent:

@@ -11,22 +11,8 @@ from redis_users import opens
 
 from tiktok_oauth_session import StoreError, TokenNotSaved
 from tiktok_oauth_session.stores.redis import RedisStore
-from tiktok_oauth_session.testing import FakeTikTok
 
 LOCKS = "tiktok-oauth:lock:*"
-
-
-@pytest.fixture
-def fake():
-    """A TikTok whose clock is the machine's."""
-    return FakeTikTok()
-
-
-@pytest.fixture
-def tiktok(fake):
-    """Its address."""
-    with fake.serve() as running:
-        yield running.url
 
 
 def test_refresh__eight_processes(fake, tiktok, redis_server, redis_client):

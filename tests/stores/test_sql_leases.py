@@ -12,6 +12,7 @@ import pytest
 import sql_users
 import sqlalchemy
 from child_processes import ChildProcess
+from locks import is_free
 from sql_rows import execute, statements_of
 from sqlalchemy import event
 from sqlalchemy.pool import StaticPool
@@ -60,12 +61,6 @@ def short_leases(monkeypatch):
 def lease_rows(store):
     """Return the leases as they are in the database."""
     return execute(store._engine(), "SELECT account, holder, expires FROM tiktok_tokens_locks")
-
-
-def is_free(store, key=KEY, **options):
-    """Tell whether somebody could have an account's lock now."""
-    with store.try_lock(key, **options) as held:
-        return held
 
 
 def noted(generation=1):

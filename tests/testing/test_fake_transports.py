@@ -101,7 +101,7 @@ def test_server__keeps_connections_alive(fake, server):
         replies = [session.get(server.url + USER_INFO) for _ in range(20)]
         pools = session.get_adapter(server.url).poolmanager.pools
 
-        assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118 # no iterator
+        assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118 - no iterator
     assert {reply.raw.version for reply in replies} == {11}
     assert [record.delivered for record in fake.requests] == [True] * 20
 
@@ -174,7 +174,7 @@ def test_testing__names_what_it_exports():
     assert testing.__all__ == sorted(testing.__all__)
     assert [getattr(testing, name).__name__ for name in testing.__all__] == testing.__all__
     with pytest.raises(AttributeError, match="FakeTikTik"):
-        testing.FakeTikTik  # noqa: B018 # looking it up is the test
+        testing.FakeTikTik  # noqa: B018 - looking it up is the test
 
 
 def test_testing__imports_nothing_of_ours():

@@ -33,9 +33,9 @@ class FakeAdapter(HTTPAdapter):
     def send(
         self,
         request: requests.PreparedRequest,
-        stream: bool = False,  # noqa: FBT001, FBT002 # the parent's signature
+        stream: bool = False,  # noqa: FBT001, FBT002 - the parent's signature
         timeout: Any = None,
-        verify: Any = True,  # noqa: FBT002 # the parent's signature
+        verify: Any = True,  # noqa: FBT002 - the parent's signature
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
@@ -115,6 +115,6 @@ def _refused(request: requests.PreparedRequest) -> requests.ConnectionError:
     pool = connection_from_url(request.url or "")
     message = "Failed to establish a new connection: [Errno 111] Connection refused"
     connection = pool.ConnectionCls(pool.host, pool.port)
-    reason = exceptions.NewConnectionError(connection, message)  # type: ignore[arg-type] # the stub knows urllib3's own connection class only
+    reason = exceptions.NewConnectionError(connection, message)  # type: ignore[arg-type]  # the stub knows urllib3's own connection class only
     problem = exceptions.MaxRetryError(pool, request.path_url, reason)
     return requests.ConnectionError(problem, request=request)

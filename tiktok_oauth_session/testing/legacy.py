@@ -54,13 +54,13 @@ def v1_error(code: int, description: str, *, status: int = 200) -> Reply:
     return Reply.json(status, {"data": told, "message": "error"}, error=str(code))
 
 
-def refusal(tiktok: TikTok, refused: Refused) -> Reply:  # noqa: ARG001 # as every refusal
+def refusal(tiktok: TikTok, refused: Refused) -> Reply:  # noqa: ARG001 - as every refusal
     """Return what the legacy OAuth calls answer to a refused request."""
     code, description = ERRORS[refused.reason]
     return v1_error(code, f"{description} ({refused.detail})" if refused.detail else description)
 
 
-def userinfo_refusal(tiktok: TikTok, refused: Refused) -> Reply:  # noqa: ARG001 # as every refusal
+def userinfo_refusal(tiktok: TikTok, refused: Refused) -> Reply:  # noqa: ARG001 - as every refusal
     """Return what the oldest profile call answers to a refused request."""
     code, description = {**ERRORS, **API_ERRORS}[refused.reason]
     return v1_error(code, description)

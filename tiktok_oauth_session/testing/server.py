@@ -55,7 +55,7 @@ class _Listener(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         # A client that leaves early is part of the tests; anything else is a bug to be seen.
         if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type] # the parent's type is private to the stub
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # the parent's type is private to the stub
 
     def close(self) -> None:
         self.closing = True
@@ -100,7 +100,7 @@ class _Connection(BaseHTTPRequestHandler):
         if not self.close_connection:
             self.server.idle.add(self.connection)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = answer  # noqa: N815 # names set by http.server
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = answer  # noqa: N815 - names set by http.server
 
     def _write(self, exchange: Exchange, reply: Reply) -> None:
         truncated = exchange.fault.loss == "truncated"
@@ -139,7 +139,7 @@ class _Connection(BaseHTTPRequestHandler):
         readable, _, _ = select.select([self.connection], [], [], 0)
         return not readable or bool(self.connection.recv(1, socket.MSG_PEEK))
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the parent's name
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         """Log nothing: request lines carry codes and tokens."""
 
 
@@ -178,7 +178,7 @@ class FakeServer:
         """Stop for good; once is enough, twice does no harm."""
         self.stop_listening()
 
-    def __enter__(self) -> FakeServer:  # noqa: PYI034 # typing.Self needs Python 3.11
+    def __enter__(self) -> FakeServer:  # noqa: PYI034 - typing.Self needs Python 3.11
         """Return the server, which already runs."""
         return self
 

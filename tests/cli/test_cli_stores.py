@@ -49,7 +49,7 @@ def test_store__made_private(run, home, fake, logged_in):
     assert {0o700, 0o600} == {stat.S_IMODE(path.stat().st_mode) for path in made}
 
 
-def test_store__sqlite(run, home, fake, monkeypatch):
+def test_store__sqlite(run, home, fake, server, monkeypatch):
     """The same commands on a database."""
     pytest.importorskip("sqlalchemy")
     url = f"sqlite:///{home}/tokens.db"
@@ -58,7 +58,7 @@ def test_store__sqlite(run, home, fake, monkeypatch):
     assert 5 == run("accounts").code
     stores.open_ready_store(url)
     assert (0, "") == run("accounts")[:2]
-    key_and_token(store, fake)
+    key_and_token(store, fake, server)
 
     assert run("token").out.strip() == fake.tokens[0]["access_token"]
     assert 0 == run("refresh", "--store", url).code
@@ -66,10 +66,10 @@ def test_store__sqlite(run, home, fake, monkeypatch):
     assert (0, "") == run("accounts")[:2]
 
 
-def key_and_token(store, fake):
+def key_and_token(store, fake, server):
     """Log somebody in."""
     token = TikTokToken.from_reply(fake.issue_token(), requested_at=time.time())
-    store.save(AccountKey("sbaw-test-key", token["open_id"]), token)
+    store.save(AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, issuer=server.url))
 
 
 def test_store__probe_is_nobody(run, home, tokens, monkeypatch):
@@ -244,7 +244,7 @@ def test_bad__malformed_with_a_password(run, monkeypatch, url):
 
 
 @pytest.fixture
-def encrypted(fake, tokens):
+def encrypted(fake, server, tokens):
     """An account that an application keeps encrypted; returns the application's store and its key."""
     fernet = pytest.importorskip("cryptography.fernet")
     stores_encrypted = pytest.importorskip("tiktok_oauth_session.stores.encrypted")
@@ -252,9 +252,8 @@ def encrypted(fake, tokens):
     store = stores_encrypted.EncryptedStore(tokens, secret)
     issued = fake.issue_token()
     token = TikTokToken.from_reply(issued, requested_at=time.time())
-    store.save(
-        AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, refresh_expires_at=time.time() + 9)
-    )
+    kept = TikTokToken(token, refresh_expires_at=time.time() + 9, issuer=server.url)
+    store.save(AccountKey("sbaw-test-key", token["open_id"]), kept)
     return store, secret
 
 

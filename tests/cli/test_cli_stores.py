@@ -191,15 +191,38 @@ def test_store__sqlite_made_private(run, home, monkeypatch, command):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_store__sqlite_keeps_its_mode(run, home):
-    """A database that somebody shares with a group stays shared."""
+@pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o660, False), (0o664, True), (0o602, True)])
+def test_store__sqlite_keeps_its_mode(run, home, mode, is_told):
+    """A database that somebody shares with a group stays shared; one that is everybody's is told of, once."""
     pytest.importorskip("sqlalchemy")
     path = home / "tokens.db"
-    path.touch()
-    path.chmod(0o660)
-    run("status", "--store", f"sqlite:///{path}")
+    stores.open_ready_store(f"sqlite:///{path}")
+    path.chmod(mode)
+    _, _, err = run("accounts", "--store", f"sqlite:///{path}")
 
-    assert 0o660 == stat.S_IMODE(path.stat().st_mode)
+    warning = f"{path} and the tokens in it are open to every user of this machine. Run: chmod o-rwx {path}\n"
+    assert (warning if is_told else "") == err
+    assert mode == stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_doctor__folder_that_others_may_change(run, home):
+    """A folder in which everybody may put files is a finding, and so is one above it."""
+    above = home / "above"
+    above.mkdir()
+    above.chmod(0o777)
+    code, out, err = run("doctor", "--store", str(above / "tokens"))
+
+    assert (1, "To be mended: store's folder.\n") == (code, err.splitlines(keepends=True)[-1])
+    assert f"{above} can be written by everybody, who could put other files" in out
+
+
+def test_doctor__folder_of_ones_own(run, home):
+    """Of a folder that is safe nothing is said."""
+    code, out, _ = run("doctor", "--store", str(home / "tokens"))
+
+    assert 0 == code
+    assert "store's folder" not in out
 
 
 # --- malformed -----------------------------------------------------------------------------------------

@@ -235,6 +235,14 @@ def test_doctor__folder_of_ones_own(run, home):
         "redis://[",
         "redis://127.0.0.1:1/0?bogus=1",
         "unix:///nowhere?bogus=1",
+        "rediss://127.0.0.1:1/0?ssl_cert_reqs=bogus",
+        "rediss://127.0.0.1:1/0?ssl_min_version=bogus",
+        "redis://127.0.0.1:1/0?protocol=9",
+        "redis://127.0.0.1:1/0?protocol=x",
+        "redis://127.0.0.1:1/0?ssl=true",
+        "redis://127.0.0.1:1/0?db=x",
+        "redis://127.0.0.1:1/0?health_check_interval=x",
+        "redis://127.0.0.1:99999/0",
         pytest.param(
             "sqlite:///x.db?bogus=1",
             marks=pytest.mark.skipif(

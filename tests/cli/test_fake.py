@@ -70,9 +70,7 @@ def test_control__strangers(remote, method, path, headers, words):
 def test_control__preflight(remote):
     """A browser that asks whether it may send the header is not told that it may."""
     asks = {"Origin": "https://evil.example", "Access-Control-Request-Headers": "faketiktok-control"}
-    reply = remote.http.options(
-        f"{remote.url}/_control/reset", headers={**asks, "FakeTikTok-Control": None}
-    )
+    reply = remote.http.options(f"{remote.url}/_control/reset", headers={**asks, "FakeTikTok-Control": None})
 
     assert 403 == reply.status_code
     assert [] == [name for name in reply.headers if name.lower().startswith("access-control")]

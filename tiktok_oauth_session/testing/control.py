@@ -21,7 +21,7 @@ Parameters come in the query, a form or a JSON object. Replies are JSON objects;
 with `error`. What TikTok's own paths answer is the same with and without these.
 
 Every request has to carry the header ``FakeTikTok-Control: 1``, which a page of another origin cannot make a
-browser send, and one of this machine's own names as its host, which a rebound name is not; else it is HTTP 403.
+browser send, and one of this machine's own names as its host, which a rebound name is not. Else: HTTP 403.
 """
 
 from __future__ import annotations

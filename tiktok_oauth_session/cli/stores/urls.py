@@ -80,7 +80,10 @@ def _malformed(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def _unknown_option(scheme: str) -> Stop:
-    return Stop(f"The {scheme}:// URL has an option that its driver does not know.", EXIT_USAGE)
+    return Stop(
+        f"The {scheme}:// URL has an option that its driver does not know, or not with that value.",
+        EXIT_USAGE,
+    )
 
 
 def _redis_store(url: str, scheme: str) -> TokenStore:
@@ -101,7 +104,7 @@ def _redis_store(url: str, scheme: str) -> TokenStore:
     try:
         # Connects nowhere, but is given the options.
         client.connection_pool.make_connection()
-    except TypeError:
+    except (TypeError, ValueError, redis.RedisError):
         raise _unknown_option(scheme) from None
     return RedisStore(client)
 

@@ -106,6 +106,12 @@ class Platform:
         """Show which surface it is, and where."""
         return f"<{type(self).__name__} {self.name!r} at {self.token_endpoint}>"
 
+    @property
+    def issuer(self) -> str:
+        """Who issues its tokens: the origin of the token endpoint. A stored token goes to nobody else."""
+        parts = urlsplit(self.token_endpoint)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+
     def at(self, base_url: str) -> Platform:
         """Return the same surface on another base URL, such as a fake or a proxy.
 

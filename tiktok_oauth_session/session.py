@@ -444,7 +444,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         key = self._key() or self._unnamed
         if self.store is not None and key:
-            return StoreSource(self.store, key, self.token_updater)
+            return StoreSource(self.store, key, self.token_updater, self.platform.issuer)
         session = None if self._reaches_a_network() else self
         return ProcessSource(self.client_id or "", token, self.token_updater, session)
 

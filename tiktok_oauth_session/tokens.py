@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tiktok_oauth_session._plain_errors import StoreError
+
 #: Seconds before expiry from which one caller refreshes while the others go on.
 ADVISORY_WINDOW_S = 600.0
 #: Seconds before expiry from which everyone waits for the refresh.
@@ -56,6 +58,8 @@ _MARKS = (
 )
 #: When a token was issued whose lifetime nobody told (Unix time, seconds).
 ISSUED_AT = "issued_at"
+#: Which platform issued a token that a store holds (`Platform.issuer`).
+ISSUER = "issuer"
 
 _LIFETIMES = ("expires_in", "expires_at", "refresh_expires_in", "refresh_expires_at")
 _NUMBERS = frozenset(
@@ -103,7 +107,7 @@ class TikTokToken(dict[str, Any]):
     Items, all optional but the first: ``access_token``, ``refresh_token``, ``open_id``, ``scope``
     (comma-separated), ``token_type``, ``expires_in`` (seconds, as issued), ``expires_at`` (Unix time,
     seconds), ``refresh_expires_in``, ``refresh_expires_at``; ``issued_at`` where TikTok told no lifetime; and
-    in a store, what is known of its refreshes (``refresh_…``).
+    in a store, ``issuer`` and what is known of its refreshes (``refresh_…``).
 
     Its repr shows no secret. The dict is a copy: changing the one it was made from changes nothing.
     """
@@ -208,6 +212,22 @@ class TikTokToken(dict[str, Any]):
     def marked(self, **marks: Any) -> TikTokToken:
         """Return this token with other marks: those given, and no older ones."""
         return TikTokToken({k: v for k, v in self.items() if k not in _MARKS}, **marks)
+
+    def require_issuer(self, issuer: str) -> None:
+        """Refuse to go to anybody but who issued it. A token that does not say goes to everybody.
+
+        Args:
+            issuer: Who is about to be shown it.
+
+        Raises:
+            StoreError: Somebody else issued it.
+        """
+        own = self.get(ISSUER, issuer)
+        if own != issuer:
+            raise StoreError(
+                f"The token of {self.open_id} was issued by {own}, and this session talks to {issuer}: "
+                "nothing was sent. Use the platform that issued it, or log in there, with another store."
+            )
 
     def __repr__(self) -> str:
         """Show what helps and no secret."""

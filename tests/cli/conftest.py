@@ -79,7 +79,7 @@ class Command:
         out = self.process.stdout.read()
         self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
-        return Result(self.process.returncode, out, self.err)
+        return Result(self.process.returncode, out, without_address(self.err))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def tokens(home):
 
 
 @pytest.fixture
-def logged_in(fake, tokens):
+def logged_in(fake, server, tokens):
     """Puts an account into the store, as a login would; returns its key and token."""
 
     def put(
@@ -136,12 +136,25 @@ def logged_in(fake, tokens):
         issued = fake.issue_token(scopes=scopes, user=user)
         token = TikTokToken.from_reply(issued, requested_at=time.time())
         extra = {"requested_scope": ",".join(asked)} if asked else {}
-        token = TikTokToken({**token, **extra, **items})
+        token = TikTokToken({**token, "issuer": server.url, **extra, **items})
         key = AccountKey(client_key, token["open_id"])
         tokens.save(key, token)
         return key, token
 
     return put
+
+
+def without_address(err):
+    """What a command said, but for where it talks to, which it says first and once, if it does."""
+    said = re.sub(r"\AThis talks to http://127\.\S+, not to TikTok \(.*\)\.\n", "", err)
+    assert "This talks to" not in said
+    return said
+
+
+@pytest.fixture
+def own_words():
+    """What a command said, but for where it talks to."""
+    return without_address
 
 
 @pytest.fixture
@@ -153,7 +166,7 @@ def run(home, capsys):
         code = main(arguments)
         said = capsys.readouterr()
         assert "Traceback" not in said.err
-        return Result(code, said.out, said.err)
+        return Result(code, said.out, without_address(said.err))
 
     return call
 

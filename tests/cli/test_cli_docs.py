@@ -97,3 +97,14 @@ def test_bad__unknown_command(run):
 
     assert (2, "", 1) == (code, out, len(err.splitlines()))
     assert "invalid choice: 'dance'" in err
+
+
+@pytest.mark.parametrize("name", sorted(subcommands()))
+def test_bad__unknown_option(run, name):
+    """An option that there is not: exit code 2, one line that names the command whose help to read."""
+    code, out, err = run(
+        name, *(["bash"] if name == "completion" else ["user/info"] if name == "api" else []), "--bogus"
+    )
+
+    assert (2, "") == (code, out)
+    assert f"tiktok-oauth: unrecognized arguments: --bogus (see tiktok-oauth {name} --help)\n" == err

@@ -50,7 +50,7 @@ def test_store__made_private(run, home, fake, logged_in):
     assert {0o700, 0o600} == {stat.S_IMODE(path.stat().st_mode) for path in made}
 
 
-def test_store__sqlite(run, home, fake, monkeypatch):
+def test_store__sqlite(run, home, fake, server, monkeypatch):
     """The same commands on a database."""
     require_module("sqlalchemy")
     url = f"sqlite:///{home}/tokens.db"
@@ -59,7 +59,7 @@ def test_store__sqlite(run, home, fake, monkeypatch):
     assert 5 == run("accounts").code
     stores.open_ready_store(url)
     assert (0, "") == run("accounts")[:2]
-    key_and_token(store, fake)
+    key_and_token(store, fake, server)
 
     assert run("token").out.strip() == fake.tokens[0]["access_token"]
     assert 0 == run("refresh", "--store", url).code
@@ -67,10 +67,10 @@ def test_store__sqlite(run, home, fake, monkeypatch):
     assert (0, "") == run("accounts")[:2]
 
 
-def key_and_token(store, fake):
+def key_and_token(store, fake, server):
     """Log somebody in."""
     token = TikTokToken.from_reply(fake.issue_token(), requested_at=time.time())
-    store.save(AccountKey("sbaw-test-key", token["open_id"]), token)
+    store.save(AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, issuer=server.url))
 
 
 def test_store__probe_is_nobody(run, home, tokens, monkeypatch):
@@ -192,15 +192,38 @@ def test_store__sqlite_made_private(run, home, monkeypatch, command):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
-def test_store__sqlite_keeps_its_mode(run, home):
-    """A database that somebody shares with a group stays shared."""
+@pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o660, False), (0o664, True), (0o602, True)])
+def test_store__sqlite_keeps_its_mode(run, home, mode, is_told):
+    """A database that somebody shares with a group stays shared; one that is everybody's is told of, once."""
     require_module("sqlalchemy")
     path = home / "tokens.db"
-    path.touch()
-    path.chmod(0o660)
-    run("status", "--store", f"sqlite:///{path}")
+    stores.open_ready_store(f"sqlite:///{path}")
+    path.chmod(mode)
+    _, _, err = run("accounts", "--store", f"sqlite:///{path}")
 
-    assert 0o660 == stat.S_IMODE(path.stat().st_mode)
+    warning = f"{path} and the tokens in it are open to every user of this machine. Run: chmod o-rwx {path}\n"
+    assert (warning if is_told else "") == err
+    assert mode == stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+def test_doctor__folder_that_others_may_change(run, home):
+    """A folder in which everybody may put files is a finding, and so is one above it."""
+    above = home / "above"
+    above.mkdir()
+    above.chmod(0o777)
+    code, out, err = run("doctor", "--store", str(above / "tokens"))
+
+    assert (1, "To be mended: store's folder.\n") == (code, err.splitlines(keepends=True)[-1])
+    assert f"{above} can be written by everybody, who could put other files" in out
+
+
+def test_doctor__folder_of_ones_own(run, home):
+    """Of a folder that is safe nothing is said."""
+    code, out, _ = run("doctor", "--store", str(home / "tokens"))
+
+    assert 0 == code
+    assert "store's folder" not in out
 
 
 # --- malformed -----------------------------------------------------------------------------------------
@@ -213,6 +236,14 @@ def test_store__sqlite_keeps_its_mode(run, home):
         "redis://[",
         "redis://127.0.0.1:1/0?bogus=1",
         "unix:///nowhere?bogus=1",
+        "rediss://127.0.0.1:1/0?ssl_cert_reqs=bogus",
+        "rediss://127.0.0.1:1/0?ssl_min_version=bogus",
+        "redis://127.0.0.1:1/0?protocol=9",
+        "redis://127.0.0.1:1/0?protocol=x",
+        "redis://127.0.0.1:1/0?ssl=true",
+        "redis://127.0.0.1:1/0?db=x",
+        "redis://127.0.0.1:1/0?health_check_interval=x",
+        "redis://127.0.0.1:99999/0",
         pytest.param(
             "sqlite:///x.db?bogus=1",
             marks=pytest.mark.skipif(
@@ -245,7 +276,7 @@ def test_bad__malformed_with_a_password(run, monkeypatch, url):
 
 
 @pytest.fixture
-def encrypted(fake, tokens):
+def encrypted(fake, server, tokens):
     """An account that an application keeps encrypted; returns the application's store and its key."""
     require_module("cryptography")
     from cryptography.fernet import Fernet
@@ -256,9 +287,8 @@ def encrypted(fake, tokens):
     store = EncryptedStore(tokens, secret)
     issued = fake.issue_token()
     token = TikTokToken.from_reply(issued, requested_at=time.time())
-    store.save(
-        AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, refresh_expires_at=time.time() + 9)
-    )
+    kept = TikTokToken(token, refresh_expires_at=time.time() + 9, issuer=server.url)
+    store.save(AccountKey("sbaw-test-key", token["open_id"]), kept)
     return store, secret
 
 

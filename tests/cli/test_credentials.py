@@ -132,11 +132,16 @@ def test_keep__private_and_whole(file):
 
 
 def test_keep__new_folder(home, monkeypatch):
-    """The folder is made for the user alone."""
+    """The folder is made for the user alone, and so is every one above it, whatever the umask says."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "new"))
-    credentials.keep(Credentials("k", "s"))
+    before = os.umask(0)
+    try:
+        credentials.keep(Credentials("k", "s"))
+    finally:
+        os.umask(before)
 
-    assert 0o700 == stat.S_IMODE((home / "new/tiktok-oauth").stat().st_mode)
+    made = [home / "new", home / "new/tiktok-oauth"]
+    assert [0o700] * 2 == [stat.S_IMODE(folder.stat().st_mode) for folder in made]
 
 
 def test_keep__interrupted(file, monkeypatch):

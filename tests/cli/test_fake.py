@@ -39,7 +39,49 @@ def remote():
     """A fake that is served in this process."""
     with serve_with_controls(FakeTikTok()) as server, requests.Session() as http:
         http.trust_env = False
+        http.headers["FakeTikTok-Control"] = "1"
         yield Remote(server.url, http)
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "reset"), ("GET", "requests"), ("POST", "nothing")])
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({"FakeTikTok-Control": None}, "needs the header FakeTikTok-Control"),
+        ({"FakeTikTok-Control": ""}, "needs the header FakeTikTok-Control"),
+        ({"Host": "rebound.example"}, "not for the host rebound.example"),
+        ({"Host": "rebound.example:9400"}, "not for the host rebound.example"),
+        ({"Host": "127.0.0.1.rebound.example"}, "not for the host 127.0.0.1.rebound.example"),
+        ({"Host": "localhost@rebound.example"}, "not for the host rebound.example"),
+    ],
+)
+def test_control__strangers(remote, method, path, headers, words):
+    """What a page in a browser can send, from another origin or under a rebound name, steers nothing."""
+    remote.token()
+    reply = remote.http.request(method, f"{remote.url}/_control/{path}", headers=headers)
+    listed = remote.get("requests").json()["requests"]
+
+    assert 403 == reply.status_code
+    assert words in reply.json()["error"]
+    assert [] == [name for name in reply.headers if name.lower().startswith("access-control")]
+    assert 1 == len(listed)
+
+
+def test_control__preflight(remote):
+    """A browser that asks whether it may send the header is not told that it may."""
+    asks = {"Origin": "https://evil.example", "Access-Control-Request-Headers": "faketiktok-control"}
+    reply = remote.http.options(f"{remote.url}/_control/reset", headers={**asks, "FakeTikTok-Control": None})
+
+    assert 403 == reply.status_code
+    assert [] == [name for name in reply.headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
+def test_control__by_any_name_of_this_machine(remote, host):
+    """A tunnel or a container may reach it under another port."""
+    reply = remote.http.get(f"{remote.url}/_control/state", headers={"Host": f"{host}:1234"})
+
+    assert 200 == reply.status_code
 
 
 @pytest.mark.parametrize("how", ["json", "data", "params"])

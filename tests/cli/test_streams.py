@@ -16,7 +16,7 @@ full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/ful
 
 
 @pytest.fixture
-def shell(home):
+def shell(home, own_words):
     """Runs the command in a shell's line, with {} in its place."""
 
     def call(line):
@@ -32,6 +32,7 @@ def shell(home):
         )
         assert "Traceback" not in done.stderr
         assert "Exception ignored" not in done.stderr
+        done.stderr = own_words(done.stderr)
         return done
 
     return call

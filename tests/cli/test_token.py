@@ -57,9 +57,10 @@ def test_token__network_gone(run, server, logged_in):
     assert (0, f"{token['access_token']}\n") == run("token")[:2]
 
 
-def test_token__quick(home, logged_in):
-    """On the way to a fresh token neither requests, nor oauthlib, nor any extra is imported."""
-    logged_in()
+def test_token__quick(home, logged_in, monkeypatch):
+    """On the way to a fresh token of TikTok's neither requests, nor oauthlib, nor any extra is imported."""
+    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
+    logged_in(issuer="https://open.tiktokapis.com")
     slow = ("oauthlib", "requests", "urllib3", "rich", "segno", "sqlalchemy", "redis")
     script = (
         "import sys; from tiktok_oauth_session.cli import main; code = main(['token']); "

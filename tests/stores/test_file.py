@@ -135,12 +135,16 @@ def test_save__leaves_the_mode_of_a_root_that_was_there(store: FileStore) -> Non
 
 
 def test_save__makes_the_directories_above(tmp_path: Path) -> None:
-    """The first save makes the whole path; the store's own directory is private."""
+    """The first save makes the whole path, and all that it makes is private, whatever the umask says."""
     store = FileStore(tmp_path / "state" / "app" / "tokens")
-    store.save(KEY, token())
+    old = os.umask(0)
+    try:
+        store.save(KEY, token())
+    finally:
+        os.umask(old)
 
     assert token() == store.load(KEY)
-    assert mode(store.directory) == 0o700
+    assert {0o700} == {mode(store.directory), *(mode(each) for each in store.directory.parents[:2])}
 
 
 def test_save__private_from_the_first_byte(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +319,63 @@ def test_keys__of_a_directory_shared_with_others(store: FileStore, caplog: pytes
 
     assert [KEY] == list(store.keys())
     assert caplog.text == ""
+
+
+def unsafe(tmp_path: Path, where: str, how: str) -> tuple[FileStore, Path]:
+    """Return a store, and the directory, its own or one above it, that others may change."""
+    store = FileStore(tmp_path / "state" / "app" / "tokens")
+    store.directory.mkdir(parents=True, mode=0o700)
+    directory = {"root": store.directory, "parent": store.directory.parent, "further up": tmp_path / "state"}[
+        where
+    ]
+    if how == "writable":
+        directory.chmod(0o777)
+    else:
+        os.chown(directory, 65534, 65534)
+    return store, directory
+
+
+@pytest.mark.parametrize(
+    ("where", "how", "words"),
+    [
+        ("root", "writable", "can be written by everybody"),
+        ("parent", "writable", "can be written by everybody"),
+        ("further up", "writable", "can be written by everybody"),
+        pytest.param("parent", "foreign", "belongs to user 65534", marks=needs_root),
+        pytest.param("further up", "foreign", "belongs to user 65534", marks=needs_root),
+    ],
+)
+def test_unsafe_directory__reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, where: str, how: str, words: str
+) -> None:
+    """Where others may put another directory in the tokens' place, one warning says so, and all works."""
+    store, directory = unsafe(tmp_path, where, how)
+    store.save(KEY, token())
+    store.save(AccountKey("another-app", "u"), token())
+    FileStore(store.directory).load(KEY)
+
+    (record,) = caplog.records
+    assert f"{directory} {words}" in record.getMessage()
+    assert token() == store.load(KEY)
+
+
+def test_unsafe_directory__sticky_is_safe(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In a directory like /tmp nobody can rename what is somebody else's."""
+    store, directory = unsafe(tmp_path, "parent", "writable")
+    directory.chmod(0o1777)
+    store.save(KEY, token())
+
+    assert caplog.text == ""
+
+
+def test_unsafe_directory__behind_a_symlink(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A symlink above the store is followed, and what it leads through is looked at."""
+    _, directory = unsafe(tmp_path, "parent", "writable")
+    (tmp_path / "link").symlink_to(directory)
+    FileStore(tmp_path / "link" / "tokens").save(KEY, token())
+
+    (record,) = caplog.records
+    assert f"{directory} can be written by everybody" in record.getMessage()
 
 
 @needs_root
@@ -557,6 +618,23 @@ def test_delete__removes_what_a_killed_process_left(store: FileStore) -> None:
     store.delete(KEY)
 
     assert [".lock", ".lock"] == endings(store)
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["logged in again", "deleted by hand"])
+def test_delete__what_was_kept_aside(store: FileStore, is_there: bool) -> None:  # noqa: FBT001 - a parameter of pytest's
+    """After a logout no part of a token is left in damaged copies either; a neighbour's stay."""
+    for key in (KEY, NEIGHBOUR):
+        store.save(key, token())
+        for _ in range(2):
+            store._path(key).write_bytes(b"half a tok")
+            store.save(key, token(2))
+    if not is_there:
+        store._path(KEY).unlink()
+    store.delete(KEY)
+
+    assert 2 == len(list(store.directory.rglob("*.damaged-*")))
+    assert [] == list(store.directory.rglob(f"{store._path(KEY).stem}.damaged-*"))
+    assert token(2) == store.load(NEIGHBOUR)
 
 
 def test_delete__flushes_the_directory(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from tiktok_oauth_session import (
 )
 from tiktok_oauth_session.stores import StoreConflict, redis as redis_stores
 from tiktok_oauth_session.stores.redis import RedisStore
+from tiktok_oauth_session.stores.redis.hash import member_of
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, TokenStoreConformance, token
 
 PREFIX = "tiktok-oauth:"
@@ -386,6 +387,25 @@ def test_load__damaged(redis_server, redis_client, how, decode_responses):
         assert token(4) == store.load(KEY)
         (aside,) = redis_client.keys(f"{PREFIX}damaged:*")
         assert before == redis_client.dump(aside)
+
+
+@pytest.mark.parametrize("how", ["another type", "no document"])
+def test_delete__what_was_kept_aside(store, redis_client, how):
+    """After a logout no part of a token is left, whatever has become of it; a neighbour's damage stays."""
+    for key in (KEY, NEIGHBOUR):
+        store.save(key, token())
+    redis_client.hset(f"{PREFIX}token:{member_of(NEIGHBOUR)}", "document", "{")
+    store.save(NEIGHBOUR, token(2))
+    for number in (3, 4):
+        damaged_key(redis_client, how)
+        store.save(KEY, token(number))
+    (theirs,) = redis_client.keys(f"{PREFIX}damaged:{member_of(NEIGHBOUR)}*")
+    store.delete(KEY)
+
+    assert [theirs] == redis_client.keys(f"{PREFIX}damaged:*")
+    assert token(2) == store.load(NEIGHBOUR)
+    store.delete(NEIGHBOUR)
+    assert [] == redis_client.keys()
 
 
 @pytest.mark.parametrize("decode_responses", [False, True], ids=["bytes", "text"])

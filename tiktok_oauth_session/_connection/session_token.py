@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_session._connection.process_memory import Updater, memory
 from tiktok_oauth_session.errors import StoreConflict, StoreError, TokenNotSaved, reason_of
 from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.tokens import AccountKey, TikTokToken, split_scopes
+from tiktok_oauth_session.tokens import ISSUER, AccountKey, TikTokToken, split_scopes
 
 if TYPE_CHECKING:
     from requests_oauthlib import OAuth2Session as _Base
+
+    from tiktok_oauth_session.platforms import Platform
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
@@ -29,6 +31,7 @@ class SessionTokenMixin(_Base):
     _client: Any
     token_updater: Updater | None
 
+    platform: Platform
     store: TokenStore | None
     #: Under which key the store has the account: what the caller said, or else whose token it is.
     _open_id: str | None
@@ -40,7 +43,7 @@ class SessionTokenMixin(_Base):
         """The token as this session last saw it; assigning one hands it to the store.
 
         Raises:
-            StoreError: The store failed.
+            StoreError: The store failed, or the token is another platform's.
         """
         if self.store is not None and not self._client.token and (key := self._key()):
             # Also after a logout: somebody may have logged in again.
@@ -57,6 +60,7 @@ class SessionTokenMixin(_Base):
             # As every session begins.
             self._client.token = token
             return
+        token.require_issuer(self.platform.issuer)
         key = self._key(token)
         if token and self.store is not None and key:
             self.store.save(key, token)
@@ -91,6 +95,8 @@ class SessionTokenMixin(_Base):
 
     def _use(self, token: TikTokToken) -> None:
         """Let the session use a token, and nothing of the one before."""
+        if ISSUER in token:
+            token.require_issuer(self.platform.issuer)
         client = self._client
         client.access_token = client.refresh_token = None
         client.expires_in = client._expires_at = None  # noqa: SLF001 - oauthlib never clears it
@@ -109,6 +115,7 @@ class SessionTokenMixin(_Base):
 
     def _begin_with(self, store: TokenStore, token: TikTokToken) -> None:
         """Begin with a token, unless the store knows a newer one of this account."""
+        token.require_issuer(self.platform.issuer)
         key = self._key(token)
         if key:
             self._use(_stored_or(store, token, key))
@@ -171,6 +178,7 @@ class SessionTokenMixin(_Base):
                 if key is None:
                     raise ValueError("the reply holds no open_id to keep it under")  # noqa: TRY301 - becomes the cause
                 self._require_same_user(self.store, key, token)
+                token = TikTokToken(token, issuer=self.platform.issuer)
                 # Without the lock: a refresh that is under way finds at its save that this token has come.
                 self.store.save(key, token)
                 memory().forget(self.store, key)

@@ -19,6 +19,8 @@ class TokenSource(abc.ABC):
     known: KnownConnection
     #: Told of every new token.
     updater: Updater | None
+    #: Who issues the tokens that it holds, where it is a place that other platforms' sessions reach, too.
+    issuer: str | None = None
     #: Whether a new token is safe before the updater has taken it.
     is_durable: bool = True
     #: Whether every thread may use it.
@@ -50,8 +52,8 @@ class TokenSource(abc.ABC):
 class StoreSource(TokenSource):
     """A token in a store."""
 
-    def __init__(self, store: TokenStore, key: AccountKey, updater: Updater | None) -> None:
-        self._store, self._key = store, key
+    def __init__(self, store: TokenStore, key: AccountKey, updater: Updater | None, issuer: str) -> None:
+        self._store, self._key, self.issuer = store, key, issuer
         self.updater = updater
         self.known = memory().in_store(store, key)
         self.any_thread, self.lock_is_certain = store.any_thread, store.lock_is_certain

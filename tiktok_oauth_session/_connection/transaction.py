@@ -50,7 +50,7 @@ from tiktok_oauth_session.errors import (
     reason_of,
 )
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
-from tiktok_oauth_session.tokens import Freshness, TikTokToken
+from tiktok_oauth_session.tokens import ISSUER, Freshness, TikTokToken
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class Transaction:
 
         Raises:
             ReauthorizationRequired: The account is gone.
-            StoreError: The store failed.
+            StoreError: The store failed, or holds another platform's token.
         """
         known, current = self._source.known, self._source.load(self._demand.mine)
         if current is None:
@@ -209,6 +209,8 @@ class Transaction:
                 "This account is no longer in the store: it was logged out or revoked. The user has to log "
                 "in again."
             )
+        if self._source.issuer is not None:
+            current.require_issuer(self._source.issuer)
         if known.unsaved is not None:
             spent, new = known.unsaved
             if spent == current.refresh_token:
@@ -379,6 +381,8 @@ class Transaction:
             )
         if self._is_refused(current):
             new = Marks.of(current).of_successor().on(new)
+        if self._source.issuer is not None:
+            new[ISSUER] = self._source.issuer
         self._source.known.keep(spent, new)
         return new
 

@@ -53,7 +53,7 @@ class Refresher:
     def __init__(
         self, store: TokenStore, client_key: str, client_secret: str, platform: Platform, adapter: BaseAdapter
     ) -> None:
-        self._store = store
+        self._store, self._issuer = store, platform.issuer
         # No account's: a refresh needs what it says of the app, and how it sends.
         self._session = _CountedSession(client_key, client_secret=client_secret, platform=platform)
         for scheme in ("https://", "http://"):
@@ -81,5 +81,5 @@ class Refresher:
             StoreError: The store failed.
         """
         self._session.turn = turn
-        source = StoreSource(self._store, key, None)
+        source = StoreSource(self._store, key, None, self._issuer)
         return Connection(source, self._grant).ahead(TikTokToken(), is_due)

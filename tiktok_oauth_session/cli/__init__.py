@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SUMMARIES, Stop, verdict
+from tiktok_oauth_session.cli.settings.base_url import tell_where
 from tiktok_oauth_session.cli.terminal.output import tell
 from tiktok_oauth_session.cli.terminal.streams import discard, open_closed_streams
 
@@ -34,6 +35,8 @@ COMMANDS = (
     "demo",
     "completion",
 )
+#: Those that talk to TikTok.
+_TALKING = ("login", "token", "refresh", "revoke", "api", "keep-alive", "doctor")
 #: Options that people expect from other tools, and that would show a secret to everybody.
 _SECRET_OPTIONS = tuple(
     f"--{name}"
@@ -126,7 +129,10 @@ def _run(argv: list[str]) -> int:
     command = parser(argv[:1] if argv and argv[0] in COMMANDS else COMMANDS)
     # For `completion`, which has to know the others.
     command.set_defaults(whole_parser=parser)
-    arguments = command.parse_args(argv)
+    arguments, unknown = command.parse_known_args(argv)
+    if unknown:
+        which = " ".join(filter(None, (command.prog, arguments.command)))
+        raise Stop(f"unrecognized arguments: {' '.join(unknown)} (see {which} --help)", EXIT_USAGE)
     if arguments.version:
         from importlib.metadata import version
 
@@ -135,4 +141,6 @@ def _run(argv: list[str]) -> int:
     if arguments.command is None:
         command.print_help()
         return EXIT_USAGE
+    if arguments.command in _TALKING:
+        tell_where()
     return int(arguments.run(arguments))

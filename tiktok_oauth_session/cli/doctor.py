@@ -26,6 +26,7 @@ from tiktok_oauth_session.cli.stores.account_option import find
 from tiktok_oauth_session.cli.stores.checks import require_writable
 from tiktok_oauth_session.cli.terminal.output import table, tell
 from tiktok_oauth_session.errors import StoreError
+from tiktok_oauth_session.stores.private_directories import complaints_about
 
 if TYPE_CHECKING:
     import requests
@@ -89,7 +90,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     yield Finding("redirect URI", FAILED if complaint else PASSED, f"{uri} {complaint}" if complaint else uri)
     if not complaint:
         yield from _port_finding(uri)
-    yield _store_finding(arguments.store)
+    yield from _store_findings(arguments.store)
     key, secret = (credentials.setting(name) for name in (credentials.CLIENT_KEY, credentials.CLIENT_SECRET))
     yield _credentials_finding(key, secret)
     if key and secret:
@@ -106,15 +107,19 @@ def _port_finding(uri: str) -> Iterator[Finding]:
     yield Finding("port", FAILED if taken else PASSED, f"{port} {words}")
 
 
-def _store_finding(option: str | None) -> Finding:
+def _store_findings(option: str | None) -> Iterator[Finding]:
     try:
         store = stores.open_store(option)
         require_writable(store)
         accounts = len(find(store))
     except (Stop, StoreError) as error:
-        return Finding("store", FAILED, str(error))
-    where = getattr(store, "directory", type(store).__name__)
-    return Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
+        yield Finding("store", FAILED, str(error))
+        return
+    directory = getattr(store, "directory", None)
+    where = directory or type(store).__name__
+    yield Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
+    if directory and (complaints := complaints_about(directory)):
+        yield Finding("store's folder", FAILED, "; ".join(complaints))
 
 
 def _credentials_finding(key: str, secret: str) -> Finding:

@@ -108,7 +108,7 @@ class FileStore(TokenStore):
             replace_file(path, document, aside=aside, durable=not is_note)
 
     def delete(self, key: AccountKey) -> None:
-        """Forget the account. Its empty lock files stay.
+        """Forget the account, with what was kept aside of it. Its empty lock files stay.
 
         Raises:
             StoreError: It could not be deleted; or the directory is gone, and its token could come back.
@@ -118,7 +118,7 @@ class FileStore(TokenStore):
         if not is_there(path.parent, self.directory):
             return
         with self.lock(key), self._saving(key, path, anew=False):
-            delete_file(path)
+            delete_file(path, asides=_aside(path, "*").name)
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads and processes of this machine.
@@ -195,7 +195,7 @@ class FileStore(TokenStore):
             _opened(path, document, key)
         except StoreError as error:
             log.warning("keeping a damaged file aside: %s", error)
-            return path.with_name(f"{path.stem}.damaged-{time.time_ns()}")
+            return _aside(path, time.time_ns())
         return None
 
     # --- locks -------------------------------------------------------------------------------------
@@ -230,6 +230,10 @@ class FileStore(TokenStore):
 def _path(directory: Path, key: AccountKey) -> Path:
     # Kept for the few that are in use: a refresh asks for its own six times.
     return directory / file_name(key.client_key) / f"{file_name(key.open_id)}.json"
+
+
+def _aside(path: Path, number: int | str) -> Path:
+    return path.with_name(f"{path.stem}.damaged-{number}")
 
 
 def _lock_path(path: Path, what: str) -> Path:

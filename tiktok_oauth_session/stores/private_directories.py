@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -31,6 +32,8 @@ _HAS_OWNERS = hasattr(os, "geteuid")
 # The directories that this process has seen, with device and inode. For the whole process, since web
 # applications make a store for every request.
 _seen: dict[Path, tuple[int, int]] = {}
+# What it has said of directories that others may change.
+_told: set[str] = set()
 
 
 def file_name(text: str) -> str:
@@ -60,12 +63,47 @@ def make_directories(below: Path, root: Path, *, anew: bool) -> None:
         except FileNotFoundError:
             if not anew and below in _seen:
                 _fail_gone(below)
-            directory.mkdir(mode=DIRECTORY_MODE, parents=directory is root, exist_ok=True)
+            if directory is root:
+                make_missing(root)
+            directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             status = _our_directory(directory)
     if _HAS_OWNERS and status.st_mode & 0o077:
         below.chmod(DIRECTORY_MODE)
     if below not in _seen:
         _remember(below, _identity(status))
+
+
+def make_missing(directory: Path) -> None:
+    """Make a directory, and those above it that are missing, for their owner alone.
+
+    Raises:
+        OSError: One of them cannot be made.
+    """
+    missing = itertools.takewhile(lambda each: not each.exists(), (directory, *directory.parents))
+    for each in reversed(list(missing)):
+        each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+
+
+def complaints_about(directory: Path) -> list[str]:
+    """Return who else could put another directory in this one's place, or in that of one above it."""
+    ways = (directory, *directory.parents, *(place := directory.resolve()).parents, place)
+    return [words for each in dict.fromkeys(ways) if (words := _complaint_about(each))]
+
+
+def _complaint_about(directory: Path) -> str:
+    try:
+        status = directory.lstat()
+    except OSError:
+        return ""
+    if not _HAS_OWNERS:
+        return ""
+    if status.st_uid not in (0, os.geteuid()):
+        return f"{directory} belongs to user {status.st_uid}, who could put other files in the tokens' place"
+    # Where the sticky bit is set, as in /tmp, nobody can rename what is somebody else's.
+    writable = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_IWOTH
+    if writable and not status.st_mode & stat.S_ISVTX:
+        return f"{directory} can be written by everybody, who could put other files in the tokens' place"
+    return ""
 
 
 def is_there(below: Path, root: Path) -> bool:
@@ -120,6 +158,10 @@ def directories_in(root: Path) -> list[Path]:
 
 
 def _remember(directory: Path, identity: tuple[int, int]) -> None:
+    if directory not in _seen:
+        for complaint in set(complaints_about(directory)) - _told:
+            _told.add(complaint)
+            log.warning("%s", complaint)
     _seen[directory] = identity
     if len(_seen) > REMEMBERED_DIRECTORIES:
         # A copy: other threads are here, too.

@@ -115,13 +115,19 @@ def _created(temporary: Path) -> int:
         return os.open(temporary, flags, FILE_MODE)
 
 
-def delete_file(path: Path) -> None:
+def delete_file(path: Path, *, asides: str) -> None:
     """Delete a file, and what a killed process left of its successor.
+
+    Args:
+        path: The file.
+        asides: A pattern for the names that it was kept aside under.
 
     Raises:
         StoreError: It cannot be deleted.
     """
     with as_store_error("delete", path):
+        for aside in path.parent.glob(asides):
+            aside.unlink(missing_ok=True)
         _temporary(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         _sync_directory(path.parent)

@@ -19,12 +19,16 @@ request                     what it does
 
 Parameters come in the query, a form or a JSON object. Replies are JSON objects; a mistake is HTTP 400
 with `error`. What TikTok's own paths answer is the same with and without these.
+
+Every request has to carry the header ``FakeTikTok-Control: 1``, which a page of another origin cannot make a
+browser send, and one of this machine's own names as its host, which a rebound name is not. Else: HTTP 403.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from .exchange import Exchange, FrontDoor
 from .fake import FakeTikTok
@@ -33,6 +37,9 @@ from .records import Reply, RequestRecord
 from .server import FakeServer
 
 PREFIX = "/_control/"
+#: What every request has to carry.
+HEADER = "FakeTikTok-Control"
+HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _Answer = Callable[[FakeTikTok, dict[str, Any]], dict[str, Any]]
 
@@ -71,6 +78,8 @@ class _Steering(Exchange):
 
     def reply(self, wait: Callable[[float], bool]) -> Reply | None:
         """Do what is asked."""
+        if complaint := _complaint_about(self.record):
+            return Reply.json(403, {"error": complaint})
         known = _ANSWERS.get((self.record.method, self.record.path.removeprefix(PREFIX).rstrip("/")))
         if known is None:
             names = ", ".join(f"{method} {name}" for method, name in _ANSWERS)
@@ -80,6 +89,17 @@ class _Steering(Exchange):
         except (KeyError, TypeError, ValueError) as error:
             what = f"missing or unknown: {error}" if isinstance(error, KeyError) else str(error)
             return Reply.json(400, {"error": what})
+
+
+def _complaint_about(record: RequestRecord) -> str:
+    """Return why a request may be a stranger's page's; an empty string if it is none."""
+    try:
+        host = urlsplit(f"//{record.headers.get('Host', '')}").hostname
+    except ValueError:
+        host = None
+    if host not in HOSTS:
+        return f"not for the host {host}"
+    return "" if record.headers.get(HEADER) else f"needs the header {HEADER}: 1"
 
 
 def _advance(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import BASE_URL, platform
+from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
     complaint_about,
@@ -183,5 +182,3 @@ def _report(session: TikTokOAuth2Session, token: TikTokToken) -> None:
     if token.refresh_token:
         until = moment(token.get("refresh_expires_at"), now)
         print(f"It is refreshed when needed; the refresh token expires {until}.")
-    if base := os.environ.get(BASE_URL):
-        print(f"This was not TikTok but {base}.")

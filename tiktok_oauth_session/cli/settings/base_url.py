@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.terminal.output import tell
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.platforms import Platform
+    from tiktok_oauth_session.stores import TokenStore
+    from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 BASE_URL = "TIKTOK_OAUTH_BASE_URL"
 
@@ -20,12 +23,13 @@ def platform() -> Platform:
     Raises:
         Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
     """
-    from tiktok_oauth_session._http.allowed_hosts import is_loopback
     from tiktok_oauth_session.platforms import LOGIN_KIT
 
     base = os.environ.get(BASE_URL, "").strip()
     if not base:
         return LOGIN_KIT
+    from tiktok_oauth_session._http.allowed_hosts import is_loopback
+
     try:
         parts = urlsplit(base)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -39,3 +43,35 @@ def platform() -> Platform:
     if parts.scheme == "http" and not is_loopback(base):
         raise Stop(f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE)
     return LOGIN_KIT.at(base)
+
+
+def tell_where() -> None:
+    """Say which address it is, if it is not TikTok's own.
+
+    Raises:
+        Stop: As for `platform`.
+    """
+    from tiktok_oauth_session.platforms import LOGIN_KIT
+
+    issuer = platform().issuer
+    if issuer != LOGIN_KIT.issuer:
+        tell(f"This talks to {issuer}, not to TikTok ({BASE_URL} is set).")
+
+
+def bound(store: TokenStore) -> TokenStore:
+    """Return a store whose tokens go nowhere but to who issued them: to TikTok, where they do not say."""
+    if not os.environ.get(BASE_URL, "").strip():
+        return store
+    from tiktok_oauth_session.platforms import LOGIN_KIT
+    from tiktok_oauth_session.tokens import ISSUER
+
+    load = store.load
+
+    def load_bound(key: AccountKey) -> TikTokToken | None:
+        token = load(key)
+        if token is not None:
+            token.setdefault(ISSUER, LOGIN_KIT.issuer)
+        return token
+
+    store.load = load_bound  # type: ignore[method-assign]  # as a subclass of each kind of store would
+    return store

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings.folders import config_folder
 from tiktok_oauth_session.cli.terminal import prompts
+from tiktok_oauth_session.stores.private_directories import make_missing
 
 CLIENT_KEY = "TIKTOK_CLIENT_KEY"
 CLIENT_SECRET = "TIKTOK_CLIENT_SECRET"
@@ -19,7 +20,6 @@ REDIRECT_URI = "TIKTOK_REDIRECT_URI"
 NAMES = (CLIENT_KEY, CLIENT_SECRET, REDIRECT_URI)
 
 FILE_MODE = 0o600
-FOLDER_MODE = 0o700
 
 
 class Credentials(NamedTuple):
@@ -88,7 +88,7 @@ def keep(credentials: Credentials) -> Path:
         OSError: It cannot be written.
     """
     target = path()
-    target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    make_missing(target.parent)
     known = {**_from_file(), CLIENT_KEY: credentials.client_key, CLIENT_SECRET: credentials.client_secret}
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)

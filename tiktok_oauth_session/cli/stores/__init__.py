@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.settings.base_url import bound
 from tiktok_oauth_session.cli.settings.folders import tokens_folder
 from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token, require_writable
 from tiktok_oauth_session.cli.stores.encrypted import readable
@@ -34,7 +35,7 @@ def open_store(option: str | None) -> TokenStore:
     Raises:
         Stop: It names none, holds a password on the command line, or needs an extra.
     """
-    return readable(_bare_store(option))
+    return bound(readable(_bare_store(option)))
 
 
 def open_ready_store(option: str | None) -> TokenStore:
@@ -48,7 +49,7 @@ def open_ready_store(option: str | None) -> TokenStore:
     create_tables = getattr(bare, "create_tables", None)
     if create_tables is not None:
         create_tables()
-    store = readable(bare)
+    store = bound(readable(bare))
     require_writable(store)
     require_no_encrypted_token(store)
     return store

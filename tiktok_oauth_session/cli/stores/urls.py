@@ -6,12 +6,14 @@ import atexit
 import contextlib
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop, extra_missing
+from tiktok_oauth_session.cli.terminal.output import tell
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -24,6 +26,9 @@ SQLITE_MODE = 0o600
 #: How many connections to a database at most: as many as SQLAlchemy would open, but all of them are kept.
 #: Logging in costs the database more than what follows.
 CONNECTIONS = 15
+
+# The SQLite files that were told of.
+_told: set[str] = set()
 
 _REDIS = ("redis", "rediss", "unix")
 #: The drivers that SQLAlchemy does not look for by itself.
@@ -75,7 +80,10 @@ def _malformed(*kinds: type[Exception]) -> Iterator[None]:
 
 
 def _unknown_option(scheme: str) -> Stop:
-    return Stop(f"The {scheme}:// URL has an option that its driver does not know.", EXIT_USAGE)
+    return Stop(
+        f"The {scheme}:// URL has an option that its driver does not know, or not with that value.",
+        EXIT_USAGE,
+    )
 
 
 def _redis_store(url: str, scheme: str) -> TokenStore:
@@ -96,7 +104,7 @@ def _redis_store(url: str, scheme: str) -> TokenStore:
     try:
         # Connects nowhere, but is given the options.
         client.connection_pool.make_connection()
-    except TypeError:
+    except (TypeError, ValueError, redis.RedisError):
         raise _unknown_option(scheme) from None
     return RedisStore(client)
 
@@ -150,12 +158,24 @@ def _explain_unknown_options(engine: sqlalchemy.Engine, scheme: str) -> None:
 
 
 def _make_private(database: str | None) -> None:
-    """Make a SQLite file that is not there, before SQLite makes it readable by everybody."""
+    """Make a SQLite file that is not there, before SQLite makes it readable by everybody.
+
+    What is there keeps its mode, since a group may share it; that everybody does is told.
+    """
     if not database or database == ":memory:" or database.startswith("file:"):
         return
-    # What cannot be made, SQLite will say; what is there keeps its mode.
+    # What cannot be made, SQLite will say.
     with contextlib.suppress(OSError):
-        os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SQLITE_MODE))
+        try:
+            os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SQLITE_MODE))
+        except FileExistsError:
+            mode = os.stat(database).st_mode  # noqa: PTH116 - beside the other calls of its kind
+            if hasattr(os, "geteuid") and mode & stat.S_IRWXO and database not in _told:
+                _told.add(database)
+                tell(
+                    f"{database} and the tokens in it are open to every user of this machine. Run: chmod "
+                    f"o-rwx {database}"
+                )
 
 
 def _with_driver(url: str, scheme: str) -> str:

@@ -128,7 +128,7 @@ class RedisStore(TokenStore):
         """
         key = AccountKey(*key)
         document = written(key, token)
-        how, aside = self._how(key, token, replacing)
+        how = self._how(key, token, replacing)
         lease = self._lease_here(key)
         arguments = [
             member_of(key),
@@ -141,7 +141,7 @@ class RedisStore(TokenStore):
             token.refresh_token or "",
             replacing or "",
         ]
-        keys = [self._account(key), *self._indexes, aside or self._account(key), self._lease_name(key)]
+        keys = [self._account(key), *self._indexes, self._aside(key), self._lease_name(key)]
         outcome = self._saved(key, keys, arguments, lease if how == MARK else None)
         if outcome == NO_LEASE:
             raise StoreConflict(
@@ -152,11 +152,11 @@ class RedisStore(TokenStore):
             raise StoreError(f"{self._account(key)} is damaged: its fields disagree; {MEND}.")
 
     def delete(self, key: AccountKey) -> None:
-        """Forget the account."""
+        """Forget the account, with what was kept aside of it."""
         key = AccountKey(*key)
         with self.lock(key), _as_store_error("delete", key):
             self._document_read(key)
-            DELETE(self._client, [self._account(key), *self._indexes], [member_of(key)])
+            DELETE(self._client, [self._account(key), *self._indexes, self._aside(key)], [member_of(key)])
 
     def lock(self, key: AccountKey) -> AbstractContextManager[None]:
         """Exclude all other threads, processes and machines, until the block or the lease ends."""
@@ -201,6 +201,10 @@ class RedisStore(TokenStore):
     def _indexes(self) -> tuple[str, str]:
         return f"{self._prefix}expires", f"{self._prefix}refresh-expires"
 
+    def _aside(self, key: AccountKey) -> str:
+        """Return where damage is kept; the next damage of the same account takes its place."""
+        return f"{self._prefix}damaged:{member_of(key)}"
+
     def _lease_name(self, key: AccountKey) -> str:
         return f"{self._prefix}lock:{member_of(key)}"
 
@@ -240,20 +244,15 @@ class RedisStore(TokenStore):
                 return outcome
             # The reply came so late that the lease may be somebody else's. Sent again, it is the same save.
 
-    def _how(self, key: AccountKey, token: TikTokToken, replacing: str | None) -> tuple[str, str]:
-        """Return how to save a token; and where to keep aside what is there, if that is how."""
-        if replacing is None:
-            return self._room_for(key)
-        return (MARK if token.refresh_token == replacing else "replace"), ""
-
-    def _room_for(self, key: AccountKey) -> tuple[str, str]:
-        """Return how to save a new login: over what is there, or keeping that aside, and where."""
+    def _how(self, key: AccountKey, token: TikTokToken, replacing: str | None) -> str:
+        """Return how to save a token."""
+        if replacing is not None:
+            return MARK if token.refresh_token == replacing else "replace"
         _, damage = self._look(key)
         if not damage:
-            return "overwrite", ""
-        aside = f"{self._prefix}damaged:{member_of(key)}:{time.time_ns()}"
-        log.warning("keeping damage aside as %s: %s", aside, damage)
-        return "keep aside", aside
+            return "overwrite"
+        log.warning("keeping damage aside as %s: %s", self._aside(key), damage)
+        return "keep aside"
 
     def _below(self, index: str, before: float) -> Iterator[AccountKey]:
         lowest, seen = "-inf", set[Any]()

@@ -60,10 +60,10 @@ return 1
 """)
 
 DELETE = Script("""
-local account, expiries, refresh_expiries = unpack(KEYS)
+local account, expiries, refresh_expiries, aside = unpack(KEYS)
 redis.call('ZREM', expiries, ARGV[1])
 redis.call('ZREM', refresh_expiries, ARGV[1])
-return redis.call('DEL', account)
+return redis.call('DEL', account, aside)
 """)
 
 

@@ -1,0 +1,139 @@
+"""A stored token knows who issued it, and goes to nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tiktok_oauth_session import (
+    LOGIN_KIT,
+    LOGIN_KIT_V1,
+    AccountKey,
+    FileStore,
+    MemoryStore,
+    StoreError,
+    TikTokToken,
+)
+from tiktok_oauth_session.keepalive import keep_alive
+
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
+ELSEWHERE = LOGIN_KIT.at("https://elsewhere.example")
+REFUSAL = "issued by https://open.tiktokapis.com, and this session talks to https://elsewhere.example"
+
+
+@pytest.fixture(params=[MemoryStore, FileStore], ids=["memory", "file"])
+def store(request, tmp_path):
+    """A store."""
+    return FileStore(tmp_path / "tokens") if request.param is FileStore else MemoryStore()
+
+
+@pytest.fixture
+def key(fake, store, make_session, log_in):
+    """An account that logged in at TikTok."""
+    return AccountKey(fake.client_key, log_in(make_session(store=store)).open_id)
+
+
+def test_issuer__of_platforms():
+    """A platform's issuer is the origin of its token endpoint, wherever it is moved."""
+    platforms = (LOGIN_KIT, LOGIN_KIT_V1, LOGIN_KIT.at("http://127.0.0.1:9400/tiktok/"))
+
+    assert [
+        "https://open.tiktokapis.com",
+        "https://open-api.tiktok.com",
+        "http://127.0.0.1:9400",
+    ] == [platform.issuer for platform in platforms]
+
+
+def test_issuer__kept_with_the_token(store, key, make_session):
+    """A login and a refresh put it beside the token in the store."""
+    first = store.load(key)
+    make_session(store=store, open_id=key.open_id).refresh_token()
+    second = store.load(key)
+
+    assert first.refresh_token != second.refresh_token
+    assert ["https://open.tiktokapis.com"] * 2 == [each["issuer"] for each in (first, second)]
+
+
+def test_issuer__not_in_a_token_without_a_store(make_session, log_in):
+    """A token that is the caller's own is what TikTok answered, with its times and nothing more."""
+    assert "issuer" not in log_in(make_session())
+
+
+def test_issuer__of_a_token_that_does_not_say(fake, store, issue, make_session):
+    """A token from elsewhere, or from before, works; its successor says who issued it."""
+    token = issue()
+    key = AccountKey(fake.client_key, token.open_id)
+    store.save(key, token)
+    session = make_session(store=store, open_id=token.open_id)
+
+    assert 200 == session.get(USER_INFO).status_code
+    assert "https://open.tiktokapis.com" == session.refresh_token()["issuer"] == store.load(key)["issuer"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session.get("https://elsewhere.example/v2/user/info/"),
+        lambda session: session.fresh_token(),
+        lambda session: session.refresh_token(),
+        lambda session: session.revoke_token(),
+    ],
+    ids=["call", "fresh", "refresh", "revoke"],
+)
+def test_another_issuer__refused(fake, store, key, make_session, use):
+    """Whatever a session elsewhere is asked for: a sentence, nothing sent, nothing written."""
+    before, sent = store.load(key), len(fake.requests)
+    session = make_session(store=store, open_id=key.open_id, platform=ELSEWHERE)
+    with pytest.raises(StoreError, match=REFUSAL) as caught:
+        use(session)
+
+    assert "log in there" in str(caught.value)
+    assert sent == len(fake.requests)
+    assert before == store.load(key)
+
+
+def test_another_issuer__handed_over(fake, store, key, make_session):
+    """A stored token that is given to a session elsewhere is neither used nor saved."""
+    token = store.load(key)
+    with pytest.raises(StoreError, match=REFUSAL):
+        make_session(token=token, platform=ELSEWHERE)
+    with pytest.raises(StoreError, match=REFUSAL):
+        make_session(token=token, store=MemoryStore(), platform=ELSEWHERE)
+    session = make_session(store=MemoryStore(), platform=ELSEWHERE)
+    with pytest.raises(StoreError, match=REFUSAL):
+        session.token = token
+
+    assert [] == list(session.store.keys())
+    assert [] == fake.requests_to("refresh")
+
+
+def test_another_issuer__comes_meanwhile(fake, store, key, make_session):
+    """A refresh that finds another issuer's token in the store sends nothing and marks nothing."""
+    session = make_session(store=store, open_id=key.open_id)
+    held = session.token
+    theirs = TikTokToken(held, issuer="https://elsewhere.example", refresh_token="theirs")
+    store.save(key, theirs)
+    sent = len(fake.requests)
+    with pytest.raises(StoreError, match=r"issued by https://elsewhere\.example"):
+        session.refresh_token()
+
+    assert sent == len(fake.requests)
+    assert theirs == store.load(key)
+    assert held == session.token
+
+
+def test_another_issuer__keep_alive(fake, store, key):
+    """Keeping accounts alive elsewhere leaves the account alone, and says why."""
+    before, sent = store.load(key), len(fake.requests)
+    summary = keep_alive(
+        store,
+        client_key=fake.client_key,
+        client_secret=fake.client_secret,
+        platform=ELSEWHERE,
+        access_within=1e9,
+        adapter=fake.adapter(),
+    )
+
+    assert {key} == set(summary.failed)
+    assert REFUSAL.replace("session", "run") in summary.failed[key].replace("session", "run")
+    assert sent == len(fake.requests)
+    assert before == store.load(key)

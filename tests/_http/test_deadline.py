@@ -389,16 +389,9 @@ class Interrupted(Exception):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals")
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("stuck", ["headers", "names"])
-def test_interrupted__at_once(session, monkeypatch, error, stuck):
+def test_interrupted__at_once(request, session, error, stuck):
     """What hits the caller while it waits passes through at once; the request ends, and its thread."""
-    answer, getaddrinfo = threading.Event(), socket.getaddrinfo
-
-    def hang(*arguments, **options):
-        answer.wait(10)
-        return getaddrinfo(*arguments, **options)
-
-    if stuck == "names":
-        monkeypatch.setattr(socket, "getaddrinfo", hang)
+    answer = request.getfixturevalue("resolver") if stuck == "names" else threading.Event()
 
     def interrupt(*_):
         raise error

@@ -204,9 +204,10 @@ def test_deadline__tls_drips(session):
             # Reading certificates takes half of the time, and there is none to be verified.
             hurry = HURRY._replace(verify=False)
             assert_given_up(lambda: ask_at(session, at, hurry), sent=False)
+            # Python's ssl leaves a second connection open that is reset as it begins its handshake.
+            assert_no_thread_left()
     finally:
         stop.set()
-    assert_no_thread_left()
 
 
 def test_deadline__none(session):

@@ -204,9 +204,10 @@ def test_deadline__tls_drips(session):
             # Reading certificates takes half of the time, and there is none to be verified.
             hurry = HURRY._replace(verify=False)
             assert_given_up(lambda: ask_at(session, at, hurry), sent=False)
+            # Python's ssl leaves a second connection open that is reset as it begins its handshake.
+            assert_no_thread_left()
     finally:
         stop.set()
-    assert_no_thread_left()
 
 
 def test_deadline__none(session):
@@ -389,16 +390,9 @@ class Interrupted(Exception):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals")
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("stuck", ["headers", "names"])
-def test_interrupted__at_once(session, monkeypatch, error, stuck):
+def test_interrupted__at_once(request, session, error, stuck):
     """What hits the caller while it waits passes through at once; the request ends, and its thread."""
-    answer, getaddrinfo = threading.Event(), socket.getaddrinfo
-
-    def hang(*arguments, **options):
-        answer.wait(10)
-        return getaddrinfo(*arguments, **options)
-
-    if stuck == "names":
-        monkeypatch.setattr(socket, "getaddrinfo", hang)
+    answer = request.getfixturevalue("resolver") if stuck == "names" else threading.Event()
 
     def interrupt(*_):
         raise error

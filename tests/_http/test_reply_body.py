@@ -226,32 +226,16 @@ def old_urllib3(monkeypatch):
         monkeypatch.delattr(each, "read1")
 
 
-@pytest.mark.parametrize("how", ["with a length", "until closed", "in chunks"])
-@pytest.mark.usefixtures("old_urllib3")
-def test_no_reply__drips_into_an_old_urllib3(session, how):
-    """An urllib3 that cannot read what is there is given single bytes to read."""
-    headers, drips = DRIPPING[how]
-
-    with Endpoint(HEAD + headers, drips=drips) as endpoint:
-        assert_given_up(session, endpoint)
-
-        assert endpoint.left.wait(5)
-
-
-@pytest.mark.parametrize("how", BROKEN_OFF)
-@pytest.mark.usefixtures("old_urllib3")
-def test_reply__complete_in_an_old_urllib3(session, how):
-    """It finds complete JSON as well."""
-    reply, closing = BROKEN_OFF[how]
-
-    with Endpoint(HEAD + reply, closing=closing) as endpoint:
-        assert TOKEN == ask_at(session, endpoint).content
+@pytest.fixture(params=["old_urllib3", "no_thread"])
+def hindrance(request):
+    """What a body may have to be read without: an urllib3 that can read what is there, or a thread."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.mark.parametrize("how", ["with a length", "until closed", "in chunks", "in one chunk"])
-@pytest.mark.usefixtures("no_thread")
-def test_no_reply__drips_without_a_thread(session, how):
-    """Where no thread can be started the body has its deadline nevertheless."""
+@pytest.mark.usefixtures("hindrance")
+def test_no_reply__drips_whatever_it_is_read_with(session, how):
+    """An old urllib3 is given single bytes to read; without a thread there is a deadline nevertheless."""
     headers, drips = DRIPPING[how]
 
     with Endpoint(HEAD + headers, drips=drips) as endpoint:
@@ -261,9 +245,9 @@ def test_no_reply__drips_without_a_thread(session, how):
 
 
 @pytest.mark.parametrize("how", BROKEN_OFF)
-@pytest.mark.usefixtures("no_thread")
-def test_reply__complete_without_a_thread(session, how):
-    """Nor does complete JSON need one."""
+@pytest.mark.usefixtures("hindrance")
+def test_reply__complete_whatever_it_is_read_with(session, how):
+    """Complete JSON is found with either as well."""
     reply, closing = BROKEN_OFF[how]
 
     with Endpoint(HEAD + reply, closing=closing) as endpoint:

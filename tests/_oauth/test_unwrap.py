@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-import requests
+from surfaces import reply
 
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, APIError, unwrap
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
@@ -16,17 +14,6 @@ USER = {
     "union_id": "c9c60f44-a68e-4f5d-84dd-ce22faeb0ba1",
 }
 OK = {"code": "ok", "message": "", "log_id": "20220829194722CBE87ED59D524E727021"}
-
-
-def reply(body, status=200, content_type="application/json"):
-    """A reply as it comes off the wire."""
-    response = requests.Response()
-    response.status_code = status
-    response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    if content_type:
-        response.headers["Content-Type"] = content_type
-        response.encoding = requests.utils.get_encoding_from_headers(response.headers)
-    return response
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ LAYERS = (
     ("tokens", "platforms"),
     ("errors",),
     ("_plain_errors",),
-    ("_process",),
+    ("_process", "_plain_text"),
 )
 
 
@@ -294,7 +294,9 @@ def test_direction__stores_know_nothing_of_oauth():
     """A store knows tokens, errors and other stores."""
     assert {} == _offenders(
         lambda module: _within(module, "stores"),
-        lambda target: not _within(target, "stores", "tokens", "errors", "_process", "_plain_errors", ""),
+        lambda target: (
+            not _within(target, "stores", "tokens", "errors", "_process", "_plain_errors", "_plain_text", "")
+        ),
     )
 
 

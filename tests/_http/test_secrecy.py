@@ -220,11 +220,11 @@ def test_secrecy__refused_logins(watch, stage):
         code = callback.split("code=")[1].split("&")[0]
         stage.extra |= {code, "fake-code-of-an-attacker"}
         watch.run(session.fetch_token, authorization_response=callback.replace(state, "forged"))
-        watch.run(session.fetch_token, code=code)
+        watch.run(session.fetch_token, code=code, state=state)
         watch.run(
             session.fetch_token, authorization_response=f"http://app.example/?code={code}&state={state}"
         )
-        watch.run(session.fetch_token, code="fake-code-of-an-attacker", state=state, expect=TokenError)
+        watch.run(session.fetch_token, code="fake-code-of-an-attacker", expect=TokenError)
         watch.run(session.authorization_url, client_secret=stage.fake.client_secret)
 
     assert [] == watch.leaks(stage.secrets())

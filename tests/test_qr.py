@@ -47,9 +47,9 @@ def code_of(fake, login):
 
 
 def test_wait__from_new_to_the_token(fake, make_session, phone):
-    """The phone scans and confirms; the session, its store and its updater then have the token."""
-    updated, store = [], MemoryStore()
-    session = make_session(store=store, token_updater=updated.append)
+    """The phone scans and confirms; the session and its store then have the token."""
+    store = MemoryStore()
+    session = make_session(store=store)
     login = session.start_qr_login()
     phone += [lambda: fake.scan_qr(login.url), lambda: fake.confirm_qr(login.url)]
     statuses = []
@@ -57,7 +57,7 @@ def test_wait__from_new_to_the_token(fake, make_session, phone):
     token = login.wait(60, on_status=statuses.append)
 
     assert ["scanned", "confirmed"] == statuses
-    assert token == session.token == updated[0] == store.load(("sbaw-test-key", token["open_id"]))
+    assert token == session.token == store.load(("sbaw-test-key", token["open_id"]))
     assert ["user.info.basic", "video.list"] == session.granted_scopes
     assert 200 == session.get("https://open.tiktokapis.com/v2/user/info/?fields=open_id").status_code
 

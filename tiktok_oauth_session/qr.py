@@ -135,7 +135,7 @@ class QRLogin:
             on_status: Called with each new status.
 
         Returns:
-            The token, which the session uses from now on and store and updater have.
+            The token, which the session uses from now on and the store has.
 
         Raises:
             AuthorizationError: As for `poll`; or it expired, the code is lost, or time is up (``error``

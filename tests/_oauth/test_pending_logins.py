@@ -188,10 +188,11 @@ def test_code__finds_its_verifier(fake, make_session):
     """A code of the one login that is open is sent with that login's verifier, once."""
     session = make_session(redirect_uri=DESKTOP)
     callback = fake.authorize(session.authorization_url()[0])
+    verifier = session.code_verifier
 
     session.fetch_token(code=query_of(callback)["code"])
 
-    assert [session.code_verifier] == [form["code_verifier"] for form in forms(fake)]
+    assert [verifier] == [form["code_verifier"] for form in forms(fake)]
     with pytest.raises(AuthorizationError, match="code_verifier"):
         session.fetch_token(code="fake-code")
     with pytest.raises(StateMismatch):

@@ -8,6 +8,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from requests_oauthlib import OAuth2Session
+
 from tiktok_oauth_session._connection.process_memory import Updater, memory
 from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import StoreConflict, StoreError, TokenNotSaved, reason_of
@@ -15,7 +17,7 @@ from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken, split_scopes
 
 if TYPE_CHECKING:
-    from requests_oauthlib import OAuth2Session as _Base
+    _Base = OAuth2Session
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
@@ -38,7 +40,9 @@ class SessionTokenMixin(_Base):
 
     @property
     def token(self) -> TikTokToken:
-        """The token as this session last saw it; assigning one hands it to the store.
+        """The token as this session last saw it; assigning one hands it to the store, deleting it does not.
+
+        Where a framework's session stands beside this class, its token counts.
 
         Raises:
             StoreError: The store failed.
@@ -48,8 +52,8 @@ class SessionTokenMixin(_Base):
             stored = self.store.load(key)
             if stored is not None:
                 self._use(stored)
-        token: TikTokToken = self._client.token
-        return token
+        token: Any = super().token
+        return token  # type: ignore[no-any-return]  # a framework's is what it is
 
     @token.setter
     def token(self, value: Mapping[str, Any] | None) -> None:
@@ -63,6 +67,20 @@ class SessionTokenMixin(_Base):
             self.store.save(key, token)
             memory().forget(self.store, key)
         self._use(token)
+
+    @token.deleter
+    def token(self) -> None:
+        self._let_client_use(TikTokToken())
+        if beside := self._framework_token():
+            # As it does where it has looked up none.
+            with contextlib.suppress(AttributeError, KeyError):
+                beside.__delete__(self)
+
+    def _framework_token(self) -> Any:
+        """Return what a framework's session, such as Flask-Dance's, has in place of the parent's `token`."""
+        ours = (SessionTokenMixin, OAuth2Session)
+        found = (vars(cls).get("token") for cls in type(self).__mro__ if cls not in ours)
+        return next((each for each in found if hasattr(each, "__set__")), None)
 
     @property
     def open_id(self) -> str | None:
@@ -83,7 +101,7 @@ class SessionTokenMixin(_Base):
     @property
     def authorized(self) -> bool:
         """Whether there is an access token; not whether it is still alive."""
-        return bool(self.token and self.access_token)
+        return bool(self._own_token().access_token)
 
     def _own_token(self) -> TikTokToken:
         """Return the token, also where a framework's session keeps it as a plain dict."""
@@ -92,13 +110,20 @@ class SessionTokenMixin(_Base):
 
     def _use(self, token: TikTokToken) -> None:
         """Let the session use a token, and nothing of the one before."""
+        self._let_client_use(token)
+        if beside := self._framework_token():
+            # A framework that only reads its own takes none.
+            with contextlib.suppress(AttributeError):
+                beside.__set__(self, token)
+        if token.open_id and not self._open_id_is_given:
+            self._open_id = token.open_id
+
+    def _let_client_use(self, token: TikTokToken) -> None:
         client = self._client
         client.access_token = client.refresh_token = None
         client.expires_in = client._expires_at = None  # noqa: SLF001 - oauthlib never clears it
         client.token = token
         client.populate_token_attributes(token)
-        if token.open_id and not self._open_id_is_given:
-            self._open_id = token.open_id
 
     def _key(self, token: TikTokToken | None = None) -> AccountKey | None:
         """Return under which key the store has the account; None if nobody knows yet."""
@@ -161,7 +186,7 @@ class SessionTokenMixin(_Base):
     # --- a new login -------------------------------------------------------------------------------
 
     def _keep_login(self, token: TikTokToken) -> TikTokToken:
-        """Hand the token of a new login to store and updater, then use it.
+        """Hand the token of a new login to the store, then use it.
 
         Raises:
             TokenNotSaved: It could not be saved, or is another user's.
@@ -175,8 +200,6 @@ class SessionTokenMixin(_Base):
                 # Without the lock: a refresh that is under way finds at its save that this token has come.
                 self.store.save(key, token)
                 memory().forget(self.store, key)
-            if self.token_updater:
-                self.token_updater(TikTokToken(token))
         except TokenNotSaved:
             raise
         except Exception as failure:

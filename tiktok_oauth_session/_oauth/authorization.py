@@ -51,7 +51,7 @@ class AuthorizationMixin(_Base):
 
     @property
     def code_verifier(self) -> str | None:
-        """The PKCE verifier of the login that was begun last.
+        """The PKCE verifier of the login that was begun last; None once that is finished.
 
         Keep it beside the state where another process finishes the login.
         """
@@ -155,7 +155,7 @@ class AuthorizationMixin(_Base):
         code_verifier: str | None = None,
         **kwargs: Any,
     ) -> TikTokToken:
-        """Finish a login: exchange the code for a token, and hand the token to store and updater.
+        """Finish a login: exchange the code for a token, and hand the token to the store.
 
         The session's old token keeps working until the new one is safe.
 
@@ -206,6 +206,8 @@ class AuthorizationMixin(_Base):
         redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)
         consent = self._consent(code, authorization_response, state, code_verifier, redirect_uri)
         if verifier := code_verifier or consent.code_verifier:
+            if verifier == self._code_verifier:
+                self._code_verifier = None
             kwargs["code_verifier"] = verifier
         timeout = self.token_timeout if timeout is None else timeout
         token = exchange_code(
@@ -246,7 +248,7 @@ class AuthorizationMixin(_Base):
             )
         elif code:
             self._tell_not_compared()
-            consent = Consent(code, self._logins().finish_by_code(code_verifier))
+            consent = Consent(code, self._logins().finish_by_code(code_verifier) or self._code_verifier)
         elif is_code_grant:
             raise ValueError("Please supply either code or authorization_response parameters.")
         else:

@@ -206,9 +206,14 @@ class AuthorizationMixin(_Base):
         redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)
         consent = self._consent(code, authorization_response, state, code_verifier, redirect_uri)
         if verifier := code_verifier or consent.code_verifier:
+            kwargs["code_verifier"] = verifier
             if verifier == self._code_verifier:
                 self._code_verifier = None
-            kwargs["code_verifier"] = verifier
+        elif self._needs_pkce() and self._is_code_grant():
+            raise AuthorizationError(
+                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
+                "that began it."
+            )
         timeout = self.token_timeout if timeout is None else timeout
         token = exchange_code(
             self,
@@ -232,33 +237,31 @@ class AuthorizationMixin(_Base):
         code_verifier: str | None,
         redirect_uri: str | None,
     ) -> Consent:
+        callback = "" if response is None else str(response)
+        if not callback:
+            return self._consent_by_code(code, state, code_verifier)
+        return self._logins_and_known_state().finish(callback, state=state, redirect_uri=redirect_uri)
+
+    def _consent_by_code(self, code: str | None, state: object, code_verifier: str | None) -> Consent:
         from tiktok_oauth_session._oauth.authorization_response import decode_code
         from tiktok_oauth_session._oauth.pending_logins import Consent
 
         # A code that the caller gave to oauthlib's client is another that comes without a state.
         code = decode_code(code) if code else getattr(self._client, "code", None)
-        is_code_grant = isinstance(self._client, WebApplicationClient)
-        callback = "" if response is None else str(response)
-        if callback:
-            consent = self._logins_and_known_state().finish(callback, state=state, redirect_uri=redirect_uri)
-        elif code and state is not ...:
+        if not code and self._is_code_grant():
+            raise ValueError("Please supply either code or authorization_response parameters.")
+        if not code:
+            return Consent("")
+        if state is not ...:
             raise ValueError(
                 "A code has no state in it to compare `state` with, and a state that is compared with itself "
                 "proves nothing: pass the whole callback as `authorization_response`, with `state`."
             )
-        elif code:
-            self._tell_not_compared()
-            consent = Consent(code, self._logins().finish_by_code(code_verifier) or self._code_verifier)
-        elif is_code_grant:
-            raise ValueError("Please supply either code or authorization_response parameters.")
-        else:
-            return Consent("")
-        if is_code_grant and self._needs_pkce() and not (code_verifier or consent.code_verifier):
-            raise AuthorizationError(
-                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
-                "that began it."
-            )
-        return consent
+        self._tell_not_compared()
+        return Consent(code, self._logins().finish_by_code(code_verifier) or self._code_verifier)
+
+    def _is_code_grant(self) -> bool:
+        return isinstance(self._client, WebApplicationClient)
 
     def _logins_and_known_state(self) -> PendingLogins:
         """Return the pending logins, that of the state among them which a constructor or a framework set."""

@@ -204,6 +204,19 @@ def test_wait__shapes_of_confirmed(fake, make_session, phone, shape):
 
 
 @pytest.mark.parametrize("where", ["redirect_uri", "code"])
+@pytest.mark.parametrize("url", ["https://[fake/?code=a-code", "https://rc8[\x91@\xe7/?code="])
+def test_wait__no_url(fake, make_session, where, url):
+    """What is no URL where TikTok documents one ends the login with an error of ours."""
+    login = make_session().start_qr_login()
+    tell(fake, login, status="confirmed", **{where: url})
+    with pytest.raises(AuthorizationError) as caught:
+        login.wait(0)
+
+    assert "invalid_response" == caught.value.error
+    assert [] == fake.requests_to("token")
+
+
+@pytest.mark.parametrize("where", ["redirect_uri", "code"])
 def test_wait__another_state(fake, make_session, where):
     """A state that is there and is another one ends the login."""
     login = make_session().start_qr_login(state="own-state")

@@ -114,6 +114,7 @@ def test_callback__what_it_may_be(fake, make_session, kind):
         (DESKTOP, "http://127.0.0.1:49152/callback/"),
         (DESKTOP, "http://127.0.0.1/callback/"),
         ("http://localhost:3455/callback/", "http://localhost:1/callback/"),
+        ("http://localhost:3455/callback/", "http://127.0.0.1:3455/callback/"),
         ("http://[::1]:3455/callback/", "http://[::1]:4000/callback/"),
         ("fake-app://callback", "fake-app://callback"),
         (None, "https://wherever.example/"),
@@ -160,6 +161,16 @@ def test_callback__another_address(fake, make_session, came_to):
     assert [] == fake.requests_to("token")
 
     assert session.fetch_token(authorization_response=callback)
+
+
+@pytest.mark.parametrize(
+    "came_to",
+    ["http://app.example/callback/", "http://127.0.0.1:3455/", "http://127.0.0.1.example/callback/"],
+)
+def test_callback__not_of_this_machine(came_to):
+    """Only this machine, and only its path, is a loopback redirect URI's."""
+    with pytest.raises(AuthorizationError, match="redirect URI"):
+        parse_authorization_response(f"{came_to}?code=fake&state=fake", DESKTOP)
 
 
 @pytest.mark.parametrize("redirect_uri", [None, "http://app.example/callback/"])

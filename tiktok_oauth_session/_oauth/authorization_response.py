@@ -91,10 +91,12 @@ def _require_own_address(url: str, redirect_uri: str | None) -> None:
 def _is_same(came: _Address, own: _Address) -> bool:
     # A proxy that ends TLS makes the one of the other.
     same_scheme = came.scheme == own.scheme or {came.scheme, own.scheme} == {"http", "https"}
-    # Any port of this machine: https://www.rfc-editor.org/rfc/rfc8252#section-7.3
-    ports = (*_DEFAULT_PORTS, own.port)
-    same_port = came.port in ports or is_loopback(f"{own.scheme}://{own.host}")
-    return (came.host, came.path) == (own.host, own.path) and same_scheme and same_port
+    if is_loopback(f"{own.scheme}://{own.host}"):
+        # This machine, by any of its names, and any port: https://www.rfc-editor.org/rfc/rfc8252#section-7.3
+        same_place = is_loopback(f"{came.scheme}://{came.host}")
+    else:
+        same_place = came.host == own.host and came.port in (*_DEFAULT_PORTS, own.port)
+    return same_scheme and same_place and came.path == own.path
 
 
 def matching_state(returned: str | None, expected: Iterable[object]) -> str:

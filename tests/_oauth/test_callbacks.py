@@ -216,6 +216,37 @@ def test_callback__repeats_a_parameter(fake, make_session, more):
     assert session.fetch_token(authorization_response=callback)
 
 
+@pytest.mark.parametrize("code", ["fake\ud800", "fake\x00", "f\u00e4ke", "%0d%0afake"])
+def test_code__no_text_of_a_code(fake, make_session, code):
+    """What no code can be made of is no code: it is not sent, and no encoder's error quotes it."""
+    for answer in (
+        {"code": code},
+        {"authorization_response": f"{CALLBACK}?code={code}&state=fake", "state": "fake"},
+    ):
+        with pytest.raises(AuthorizationError) as caught:
+            make_session().fetch_token(**answer)
+        assert "missing_code" == caught.value.error
+
+    assert [] == fake.requests_to("token")
+
+
+@pytest.mark.parametrize(
+    ("scopes", "kept"),
+    [("user.info.basic,video.list", ["user.info.basic", "video.list"]), ("\x1b[2J\ud800", [])],
+)
+def test_scopes__no_text_of_a_scope(fake, make_session, scopes, kept):
+    """Scopes that a callback tells are kept if they are any."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+    fake.fail("token", "body", body=b'{"access_token": "act.fake", "open_id": "fake-id", "expires_in": 60}')
+
+    session.fetch_token(
+        authorization_response=callback.replace("scopes=user.info.basic%2Cvideo.list", f"scopes={scopes}")
+    )
+
+    assert kept == session.granted_scopes
+
+
 # --- memory --------------------------------------------------------------------------------------------
 
 STRANGERS_CALLBACKS = (
@@ -313,7 +344,8 @@ def test_arbitrary_callback(callback, state, redirect_uri):
         assert "" == callback, error
     elif isinstance(error, TikTokOAuthError):
         assert set() == obeyed(error)
-    if fake.requests_to("token"):
+    for record in fake.requests_to("token"):
+        assert record.form["code"].isprintable()
         assert isinstance(error, TokenError)
         assert state in (..., "fake-state")
         assert "fake-state" == parse_authorization_response(callback, redirect_uri)["state"]

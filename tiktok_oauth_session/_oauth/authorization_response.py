@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -17,6 +18,8 @@ from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, new_e
 
 #: What is read of a callback, and so has to be there once (RFC 6749 section 3.1).
 _READ = ("code", "state", "scopes", "error", "error_description")
+#: What codes and scopes are made of (RFC 6749 appendix A).
+_PRINTABLE = re.compile(r"[\x20-\x7e]+")
 #: Characters of a host's name (RFC 1035 section 2.3.4).
 _HOST_CAP = 255
 #: A proxy that ends TLS, or that hides a port, shows the application one of these.
@@ -142,19 +145,33 @@ def authorization_code(answer: Mapping[str, str]) -> str:
             error=error,
             description=words,
         )
-    if not answer.get("code"):
-        raise new_error(
-            AuthorizationError,
-            "The callback carries no code. Pass the whole address that the user came back to.",
-            error="missing_code",
-        )
-    return answer["code"]
+    return _require_code(answer.get("code", ""))
+
+
+def granted_scopes(answer: Mapping[str, str]) -> str | None:
+    """Return the scopes that a callback tells; None if it tells none."""
+    scopes = answer.get("scopes", "")
+    return scopes if _PRINTABLE.fullmatch(scopes) else None
 
 
 def decode_code(code: str) -> str:
     """Return a code that was copied out of a URL, percent-encoded or not.
 
     Codes hold ``*`` and ``!``, which TikTok's redirect percent-encodes, and never a percent sign.
+
+    Raises:
+        AuthorizationError: It cannot be one.
+
     Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
     """
-    return unquote(code)
+    return _require_code(unquote(code))
+
+
+def _require_code(code: str) -> str:
+    if not _PRINTABLE.fullmatch(code):
+        raise new_error(
+            AuthorizationError,
+            "The callback carries no code. Pass the whole address that the user came back to.",
+            error="missing_code",
+        )
+    return code

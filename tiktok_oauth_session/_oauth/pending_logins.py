@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tiktok_oauth_session._oauth.authorization_response import (
     authorization_code,
+    granted_scopes,
     matching_state,
     parse_authorization_response,
 )
@@ -61,7 +62,7 @@ class PendingLogins:
         if not answer.get("error"):
             returned = matching_state(returned, self._verifiers if state is ... else [state])
         verifier = self._verifiers.pop(returned, None)
-        return Consent(authorization_code(answer), verifier, answer.get("scopes"))
+        return Consent(authorization_code(answer), verifier, granted_scopes(answer))
 
     def finish_by_code(self, code_verifier: str | None) -> str | None:
         """Return the verifier of the login that a code without a state belongs to.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from servers import require_module
@@ -74,30 +75,118 @@ def test_testing_page__example():
     assert names["test_login_and_refresh"]() is None
 
 
-def test_web_application_page__login(tiktok, tmp_path):
-    """The web application of its page logs a user in over two requests, and shows who it is."""
+class WebApplication:
+    """The application of the page about web applications, and a browser that uses it."""
+
+    def __init__(self, code, tiktok):
+        names = {
+            "__name__": "__main__",
+            "SECRET_KEY": "fake",
+            "CLIENT_KEY": "awx7example",
+            "CLIENT_SECRET": "example-secret",
+            "FrameworkURL": FrameworkURL,
+        }
+        run(code, "docs/web-application.md", names)
+        self._browser, self._tiktok = names["app"].test_client(), tiktok
+
+    def get(self, path, base_url="https://app.example"):
+        """Open a page."""
+        return self._browser.get(path, base_url=base_url)
+
+    def log_in(self, *, forge=lambda query: query, **where):
+        """Log in at TikTok, and return what the application answers to the callback."""
+        callback = urlsplit(self._tiktok.authorize(self.get("/login").headers["Location"]))
+        return self.get(f"/callback/?{forge(callback.query)}", **where)
+
+
+class FrameworkURL:
+    """A framework's URL, as Starlette's is: no text, but `str` makes one of it."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def __str__(self):
+        return self._text
+
+
+@pytest.fixture
+def web_application_code(tmp_path):
+    """The code of the page, with a folder of this test's."""
     require_module("flask")
     (code,) = python_blocks("docs/web-application.md")
-    code = code.replace("/var/lib/app/tokens", str(tmp_path))
-    names = {
-        "__name__": "__main__",
-        "SECRET_KEY": "fake",
-        "CLIENT_KEY": "awx7example",
-        "CLIENT_SECRET": "example-secret",
-    }
-    run(code, "docs/web-application.md", names)
-    browser = names["app"].test_client()
+    return code.replace("/var/lib/app/tokens", str(tmp_path))
 
-    sent_to = browser.get("/login", base_url="https://app.example").headers["Location"]
-    callback = urlsplit(tiktok.authorize(sent_to))
-    forged = browser.get(f"/callback/?{callback.query}x", base_url="https://app.example")
-    sent_to = browser.get("/login", base_url="https://app.example").headers["Location"]
-    callback = urlsplit(tiktok.authorize(sent_to))
-    came_back = browser.get(f"/callback/?{callback.query}", base_url="https://app.example")
-    home = browser.get("/", base_url="https://app.example")
+
+@pytest.fixture
+def web(web_application_code, tiktok):
+    """The application as its page has it."""
+    return WebApplication(web_application_code, tiktok)
+
+
+@pytest.mark.parametrize("base_url", ["https://app.example", "http://app.example"])
+def test_web_application_page__login(tiktok, web, base_url):
+    """The web application of its page logs a user in over two requests, and shows who it is."""
+    forged = web.log_in(forge="{}x".format)
+    came_back = web.log_in(base_url=base_url)
+    home = web.get("/")
 
     assert (400, 302) == (forged.status_code, came_back.status_code)
     assert tiktok.users[0].display_name == home.text
+
+
+def test_web_application_page__url_object(web_application_code, tiktok):
+    """It does so where a request's URL is an object, as in other frameworks."""
+    code = web_application_code.replace("=request.url", "=FrameworkURL(request.url)")
+    assert code != web_application_code
+
+    assert 302 == WebApplication(code, tiktok).log_in().status_code
+
+
+def test_web_application_page__html_of_strangers(tiktok, web):
+    """Neither a callback's words nor a user's name become HTML."""
+    script = "<script>alert(1)</script>"
+
+    refused = web.get(f"/callback/?error=fake&error_description={quote(script)}")
+    web.log_in()
+    tiktok.fail("user_info", "body", body=json.dumps({"data": {"user": {"display_name": script}}}).encode())
+    home = web.get("/")
+
+    assert (400, 200) == (refused.status_code, home.status_code)
+    for page in (refused, home):
+        assert "<script>" not in page.text
+        assert "&lt;script&gt;" in page.text
+
+
+@pytest.mark.parametrize(
+    ("accident", "wait"),
+    [
+        (("status", {"status": 503, "retry_after": 30}), "30"),
+        (("status", {"status": 503}), None),
+        (("html", {}), None),
+        (("reset_after", {}), None),
+        (("error", {"error": "rate_limit_exceeded", "status": 200}), None),
+    ],
+)
+def test_web_application_page__tiktok_is_down(tiktok, web, accident, wait):
+    """A failure that passes is a 503 at the callback, and says when, if TikTok does."""
+    kind, details = accident
+    tiktok.fail("token", kind, **details)
+
+    failed = web.log_in()
+
+    assert (503, wait) == (failed.status_code, failed.headers.get("Retry-After"))
+    assert 1 == len(tiktok.requests_to("token"))
+    assert 302 == web.log_in().status_code
+
+
+def test_web_application_page__code_is_too_old(tiktok, web):
+    """A code that TikTok takes no more is the user's to mend: 400, begin again."""
+    tiktok.fail("token", "error", error="invalid_grant", description="Authorization code is expired.")
+
+    failed = web.log_in()
+
+    assert 400 == failed.status_code
+    assert "Authorization code is expired." in failed.text
 
 
 NUMBERS = [

@@ -47,9 +47,9 @@ def code_of(fake, login):
 
 
 def test_wait__from_new_to_the_token(fake, make_session, phone):
-    """The phone scans and confirms; the session, its store and its updater then have the token."""
-    updated, store = [], MemoryStore()
-    session = make_session(store=store, token_updater=updated.append)
+    """The phone scans and confirms; the session and its store then have the token."""
+    store = MemoryStore()
+    session = make_session(store=store)
     login = session.start_qr_login()
     phone += [lambda: fake.scan_qr(login.url), lambda: fake.confirm_qr(login.url)]
     statuses = []
@@ -57,7 +57,7 @@ def test_wait__from_new_to_the_token(fake, make_session, phone):
     token = login.wait(60, on_status=statuses.append)
 
     assert ["scanned", "confirmed"] == statuses
-    assert token == session.token == updated[0] == store.load(("sbaw-test-key", token["open_id"]))
+    assert token == session.token == store.load(("sbaw-test-key", token["open_id"]))
     assert ["user.info.basic", "video.list"] == session.granted_scopes
     assert 200 == session.get("https://open.tiktokapis.com/v2/user/info/?fields=open_id").status_code
 
@@ -201,6 +201,19 @@ def test_wait__shapes_of_confirmed(fake, make_session, phone, shape):
     tell(fake, login, status="confirmed", **shape(code_of(fake, login), "own-state"))
 
     assert fake.is_alive(login.wait(0)["access_token"])
+
+
+@pytest.mark.parametrize("where", ["redirect_uri", "code"])
+@pytest.mark.parametrize("url", ["https://[fake/?code=a-code", "https://rc8[\x91@\xe7/?code="])
+def test_wait__no_url(fake, make_session, where, url):
+    """What is no URL where TikTok documents one ends the login with an error of ours."""
+    login = make_session().start_qr_login()
+    tell(fake, login, status="confirmed", **{where: url})
+    with pytest.raises(AuthorizationError) as caught:
+        login.wait(0)
+
+    assert "invalid_response" == caught.value.error
+    assert [] == fake.requests_to("token")
 
 
 @pytest.mark.parametrize("where", ["redirect_uri", "code"])

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 
 import pytest
+from requests_oauthlib import OAuth2Session
+from werkzeug.utils import cached_property
 
 from tiktok_oauth_session import (
     AccountKey,
     MemoryStore,
     ReauthorizationRequired,
+    TikTokOAuth2Session,
     TikTokToken,
     TokenNotSaved,
 )
+from tiktok_oauth_session.session import TikTokOAuth2Mixin
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 V1_USER_INFO = "https://open-api.tiktok.com/user/info/"
@@ -26,18 +30,27 @@ def endpoints(fake):
 # --- who is told ---------------------------------------------------------------------------------------
 
 
-def test_updater__after_every_change(fake, make_session, log_in, clock):
-    """The updater gets every new token: of a login, of both kinds of refresh, and the app's own."""
+@pytest.mark.parametrize("store", [None, MemoryStore])
+def test_updater__after_refreshes_only(fake, make_session, log_in, clock, store):
+    """As in the parent, the updater gets the tokens of refreshes: of no login, and not the app's own."""
     told = []
-    session = make_session(token_updater=told.append)
+    session = make_session(token_updater=told.append, store=store and store())
 
-    tokens = [log_in(session), session.refresh_token()]
+    log_in(session)
+    assert [] == told
+    tokens = [session.refresh_token()]
     clock.advance(7200)
     session.get(USER_INFO)
-    tokens += [session.token, session.fetch_client_token()]
+    tokens.append(session.token)
+    session.fetch_client_token()
+    clock.advance(7200)
+    session.get(V1_USER_INFO.replace("open-api.tiktok.com", "open.tiktokapis.com"))
 
     assert tokens == told
-    assert ["token", "refresh", "refresh", "user_info", "client_token"] == endpoints(fake)
+    assert [
+        *("token", "refresh", "refresh", "user_info"),
+        *("client_token", "client_token", "not_found"),
+    ] == endpoints(fake)
 
 
 def test_updater__before_the_token_is_used(make_session, issue):
@@ -77,21 +90,16 @@ def test_updater__failing_refresh(fake, make_session, issue):
     assert ["refresh"] == endpoints(fake)
 
 
-def test_updater__failing_login(fake, make_session, log_in, issue):
-    """A login whose token cannot be handed over leaves the old token in use; the new one is in the error."""
-    old = issue()
+def test_updater__not_asked_at_a_login(fake, make_session, log_in, issue):
+    """A login whose user is not known yet works, although the updater could save nothing before it is."""
 
     def update(_):
-        raise OSError("fake disk full")
+        raise OSError("fake: which user?")
 
-    session = make_session(token=old, token_updater=update)
-    with pytest.raises(TokenNotSaved) as caught:
-        log_in(session)
+    session = make_session(token=issue(), token_updater=update)
 
-    assert old == session.token
-    assert fake.is_alive(caught.value.token["access_token"])
+    assert log_in(session) == session.token
     assert 200 == session.get(USER_INFO).status_code
-    assert f"Bearer {old['access_token']}" == fake.requests[-1].headers["Authorization"]
 
 
 def test_memory_only__said_once(make_session, issue, caplog):
@@ -106,6 +114,91 @@ def test_memory_only__said_once(make_session, issue, caplog):
     assert "memory only" in record.getMessage()
 
 
+# --- beside a framework's session ----------------------------------------------------------------------
+
+
+class FrameworkToken:
+    """What Flask-Dance does to a session: its token is where the framework keeps each user's."""
+
+    def __init__(self, *args, kept, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kept = kept
+        del self.token
+
+    @cached_property
+    def token(self):
+        return self.kept.get("token")
+
+
+class FrameworkSession(FrameworkToken, OAuth2Session):
+    """A framework's session."""
+
+
+class MixinFirst(TikTokOAuth2Mixin, FrameworkSession):
+    """The framework's session with ours before it."""
+
+
+class MixinLast(FrameworkToken, TikTokOAuth2Session):
+    """The framework's session on top of ours."""
+
+
+@pytest.fixture(params=[MixinFirst, MixinLast])
+def beside(request, fake):
+    """A session beside a framework's, and where the framework keeps the user's token."""
+    kept = {}
+
+    def keep(token):
+        kept["token"] = dict(token)
+        del session.token
+
+    session = request.param(
+        fake.client_key,
+        client_secret=fake.client_secret,
+        redirect_uri="https://app.example/callback/",
+        token_updater=keep,
+        kept=kept,
+    )
+    session.mount("https://", fake.adapter())
+    return session, kept
+
+
+def test_beside__frameworks_token_counts(fake, beside, issue, clock):
+    """The framework's token is used, refreshed and kept by the framework; one that it drops is gone."""
+    session, kept = beside
+    assert not session.token
+    assert not session.authorized
+
+    del session.token
+    kept["token"] = dict(issue())
+    first = session.get(USER_INFO)
+    clock.advance(7200)
+    second = session.get(USER_INFO)
+
+    assert (200, 200) == (first.status_code, second.status_code)
+    assert ["user_info", "refresh", "user_info"] == endpoints(fake)
+    assert f"Bearer {kept['token']['access_token']}" == second.request.headers["Authorization"]
+    assert kept["token"] == session.token
+    assert session.authorized
+
+    kept.clear()
+    del session.token
+    assert not session.token
+    assert not session.authorized
+
+
+def test_beside__used_before_it_is_kept(fake, beside, log_in):
+    """A framework asks whose a new login is with the token that it can keep only afterwards."""
+    session, kept = beside
+    assert not session.token
+
+    token = log_in(session)
+    response = session.get(USER_INFO)
+
+    assert {} == kept
+    assert 200 == response.status_code
+    assert f"Bearer {token['access_token']}" == response.request.headers["Authorization"]
+
+
 # --- the token attribute -------------------------------------------------------------------------------
 
 
@@ -118,6 +211,18 @@ def test_token__is_a_copy(make_session, issue):
 
     assert expected == session.token
     assert isinstance(session.token, TikTokToken)
+
+
+def test_token__deleted(fake, make_session, issue):
+    """A token that is deleted is forgotten by the session; a store keeps it, and is asked again."""
+    token, store = issue(), MemoryStore()
+    alone, sharing = make_session(token=token), make_session(token=token, store=store)
+
+    del alone.token, sharing.token
+    alone.get(USER_INFO)
+
+    assert (TikTokToken(), token) == (alone.token, sharing.token)
+    assert "Authorization" not in fake.requests[-1].headers
 
 
 def test_token__assigned(fake, make_session, issue):

@@ -139,7 +139,7 @@ class QRLogin:
             on_status: Called with each new status.
 
         Returns:
-            The token, which the session uses from now on and store and updater have.
+            The token, which the session uses from now on and the store has.
 
         Raises:
             AuthorizationError: As for `poll`; or it expired, the code is lost, or time is up (``error``
@@ -258,8 +258,10 @@ def _callback_of(reply: dict[str, Any]) -> tuple[dict[str, str], str | None]:
     answer = {name: text for name, text in known.items() if text}
     redirect_uri = None
     for name in ("code", "redirect_uri"):
-        url = _text(reply, name)
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(_text(reply, name))
+        except ValueError as error:
+            raise _refused("invalid_response", "TikTok says that it was confirmed, with no URL.") from error
         if not parts.scheme or not parts.netloc:
             continue
         if name == "code":

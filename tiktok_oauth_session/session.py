@@ -564,19 +564,16 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     def fetch_client_token(self) -> TikTokToken:
         """Fetch a token for the app itself (client credentials): no user, no refresh token.
 
-        The session renews it when it expires. It is not put into the store: asking again costs nothing.
+        The session renews it when it expires. It goes to no store and no updater: asking again costs nothing.
 
         Raises:
             TokenError: TikTok gave none.
-            Exception: Whatever `token_updater` raises.
 
         Source: https://developers.tiktok.com/doc/client-access-token-management
         """
         from tiktok_oauth_session._oauth.grants import client_credentials
 
         token = client_credentials(self, Transport(timeout=self.token_timeout))
-        if self.token_updater:
-            self.token_updater(TikTokToken(token))
         self._client_token = token.access_token
         self._client_token_guard = self._client_token_guard or PerProcess(threading.Lock)
         self._use(token)
@@ -677,8 +674,9 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
         token: A token to begin with, as in `OAuth2Session`. The dict is copied. With a store that holds
             the account already, the store's token is used; one that does not hold it gets this one, so do
             not pass what may be older than a logout, such as a token in a cookie.
-        token_updater: Called with the new token after every change, in the thread that asked for it. If it
-            raises, `TokenNotSaved` is raised in turn, with the new token, and the next call tells it again.
+        token_updater: Called with the new token after every refresh, in the thread that asked for it; not
+            after a login, whose token `fetch_token` returns. If it raises, `TokenNotSaved` is raised in turn,
+            with the new token, and the next call tells it again.
         store: Where tokens live; see `tiktok_oauth_session.stores`.
         open_id: Which of the store's accounts this session is for. It stays the account's key, whatever a
             reply says, and may be an id of your own. None until somebody logs in.

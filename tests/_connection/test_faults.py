@@ -121,7 +121,10 @@ class Connection:
         """Do what the accident happens to."""
         if operation == "fetch":
             url, _ = self.session.authorization_url()
-            self.session.fetch_token(authorization_response=self.fake.authorize(url))
+            token = self.session.fetch_token(authorization_response=self.fake.authorize(url))
+            if self.store is None:
+                # A login's token is its caller's to keep.
+                self.updated.append(token)
         elif operation == "revoke":
             self.session.revoke_token()
         elif operation == "explicit refresh":

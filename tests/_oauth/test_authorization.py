@@ -97,6 +97,19 @@ def test_pkce__other_methods(pkce):
         TikTokOAuth2Session("fake-key", pkce=pkce)
 
 
+@pytest.mark.parametrize("options", [{}, {"code_challenge": "fake"}])
+@pytest.mark.parametrize("method", ["plain", "s256", "", None])
+def test_pkce__other_methods_of_a_call(make_session, method, options):
+    """No method that protects nothing gets into a URL, and no challenge counts as plain."""
+    session = make_session()
+
+    with pytest.raises(ValueError, match="S256 only"):
+        session.authorization_url(code_challenge_method=method, **options)
+
+    url, _ = session.authorization_url(code_challenge="fake")
+    assert "S256" == query_of(url)["code_challenge_method"]
+
+
 # --- scopes and refusals -----------------------------------------------------------------------------
 
 

@@ -118,11 +118,12 @@ def test_exchange_code__desktop(fake, nosy):
     """A desktop app's code is exchanged with the verifier beside the five."""
     session = nosy(redirect_uri=DESKTOP)
     callback = fake.authorize(session.authorization_url()[0])
+    verifier = session.code_verifier
 
     session.fetch_token(authorization_response=callback)
 
     (record,) = fake.requests_to("token")
-    more = {"code": code_of(callback), "redirect_uri": DESKTOP, "code_verifier": session.code_verifier}
+    more = {"code": code_of(callback), "redirect_uri": DESKTOP, "code_verifier": verifier}
     assert v2_code(fake, **more) == sent(record)
 
 

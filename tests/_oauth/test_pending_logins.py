@@ -6,7 +6,7 @@ import hmac
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from oauthlib.oauth2 import InsecureTransportError, MismatchingStateError
+from oauthlib.oauth2 import MismatchingStateError
 
 from tiktok_oauth_session import LOGIN_KIT_V1, AuthorizationError, TokenError
 from tiktok_oauth_session.errors import StateMismatch
@@ -63,14 +63,12 @@ def test_state__forged(fake, make_session, own, forged):
     assert session.fetch_token(authorization_response=callback)
 
 
-@pytest.mark.parametrize("how", ["authorization_response", "code"])
-def test_state__nothing_begun(fake, make_session, how):
-    """A session that began no login accepts no callback and no code without being told a state."""
+def test_state__nothing_begun(fake, make_session):
+    """A session that began no login accepts no callback without being told a state."""
     callback = fake.authorize(make_session().authorization_url()[0])
-    answer = {"authorization_response": callback, "code": query_of(callback)["code"]}
 
-    with pytest.raises(StateMismatch, match="state="):
-        make_session().fetch_token(**{how: answer[how]})
+    with pytest.raises(StateMismatch, match="pass it as `state=`"):
+        make_session().fetch_token(authorization_response=callback)
 
     assert [] == forms(fake)
 
@@ -96,38 +94,154 @@ def test_state__given_to_the_constructor(fake, make_session):
     assert session.fetch_token(authorization_response=callback)
 
 
-@pytest.mark.parametrize("how", ["authorization_response", "code"])
-def test_state__waived(fake, make_session, how):
-    """`state=False` is the one way to waive the comparison."""
-    callback = fake.authorize(make_session().authorization_url()[0])
-    answer = {"authorization_response": callback, "code": query_of(callback)["code"]}
+def test_state__given_to_the_constructor_of_another_process(fake, make_session):
+    """A program written for requests-oauthlib keeps the state, and gives it to the next request's session."""
+    url, state = make_session().authorization_url()
+    callback = fake.authorize(url)
+    attackers = fake.authorize(make_session().authorization_url()[0])
+    web = {"state": state}
 
-    assert make_session().fetch_token(**{how: answer[how]}, state=False)
+    with pytest.raises(StateMismatch):
+        make_session(state=web["state"]).fetch_token(authorization_response=attackers)
+    assert [] == forms(fake)
+
+    session = make_session(state=web["state"])
+    assert session.fetch_token(authorization_response=callback)
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=callback)
 
 
-@pytest.mark.parametrize("waiver", [None, "", 0, [], b""])
-def test_state__not_waived_by_accident(fake, make_session, waiver):
-    """What a framework returns for a state that it lost does not waive the comparison."""
+@pytest.mark.parametrize("lost", [None, "", 0, [], b"", False])
+def test_state__lost(fake, make_session, lost):
+    """What a framework returns for a state that it lost waives no comparison, and nothing else does."""
     callback = fake.authorize(make_session().authorization_url()[0])
 
     with pytest.raises(StateMismatch):
-        make_session().fetch_token(authorization_response=callback, state=waiver)
+        make_session().fetch_token(authorization_response=callback, state=lost)
 
     assert [] == forms(fake)
 
 
-def test_state__code_needs_it_too(fake, make_session):
-    """A bare code is taken with the state that came back with it, and not without."""
+def test_state__not_that_of_the_callback(fake, make_session):
+    """`state=` is the one of the login's beginning: it is compared, whatever login is open on the session."""
     session = make_session()
-    url, state = session.authorization_url()
-    code = query_of(fake.authorize(url))["code"]
+    callback = fake.authorize(session.authorization_url()[0])
 
-    for wrong in ({}, {"state": "fake-other"}):
-        with pytest.raises(StateMismatch):
-            session.fetch_token(code=code, **wrong)
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=callback, state="fake-of-the-web-session")
+
     assert [] == forms(fake)
 
-    assert session.fetch_token(code=code, state=state)
+
+def test_state__skipped_by_an_empty_error(fake, make_session):
+    """An `error=` without a word does not make a callback one that needs no state."""
+    session = make_session()
+    attackers = query_of(fake.authorize(session.authorization_url()[0]))["code"]
+
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=f"https://app.example/callback/?error=&code={attackers}")
+
+    assert [] == forms(fake)
+
+
+# --- the code alone ----------------------------------------------------------------------------------
+
+
+def test_code__alone(fake, make_session, caplog):
+    """A code alone works as with every OAuth2Session; one line says what to pass instead."""
+    callback = fake.authorize(make_session().authorization_url()[0])
+    session = make_session()
+
+    token = session.fetch_token(code=query_of(callback)["code"])
+    again = session.fetch_token(code=query_of(fake.authorize(make_session().authorization_url()[0]))["code"])
+
+    assert fake.is_alive(token["access_token"])
+    assert fake.is_alive(again["access_token"])
+    (record,) = caplog.records
+    assert "WARNING" == record.levelname
+    for words in ("state of this login was not compared", "authorization_response=", "state="):
+        assert words in record.getMessage()
+
+
+@pytest.mark.parametrize("state", ["fake-state", "", None, False])
+def test_code__with_a_state(fake, make_session, state):
+    """A code with a state is refused, and told why: the state would be compared with itself."""
+    session = make_session()
+    code = query_of(fake.authorize(session.authorization_url()[0]))["code"]
+
+    with pytest.raises(ValueError, match=r"compared with itself proves nothing.*authorization_response"):
+        session.fetch_token(code=code, state=state)
+
+    assert [] == forms(fake)
+
+
+def test_code__as_requests_oauthlibs_users_pass_it(fake, make_session):
+    """The saved state in the constructor, the code of the request: what such programs do goes on working."""
+    url, state = make_session().authorization_url()
+    args = query_of(fake.authorize(url))
+
+    assert make_session(state=state).fetch_token(code=args["code"])
+    assert [args["code"]] == [form["code"] for form in forms(fake)]
+
+
+def test_code__finds_its_verifier(fake, make_session):
+    """A code of the one login that is open is sent with that login's verifier, once."""
+    session = make_session(redirect_uri=DESKTOP)
+    callback = fake.authorize(session.authorization_url()[0])
+    verifier = session.code_verifier
+
+    session.fetch_token(code=query_of(callback)["code"])
+
+    assert [verifier] == [form["code_verifier"] for form in forms(fake)]
+    with pytest.raises(AuthorizationError, match="code_verifier"):
+        session.fetch_token(code="fake-code")
+    with pytest.raises(StateMismatch):
+        session.fetch_token(authorization_response=callback)
+    assert 1 == len(forms(fake))
+
+
+def test_code__of_one_of_two_logins(fake, make_session):
+    """Where two logins are open, nobody guesses whose code it is; whoever knows can say so."""
+    session = make_session(redirect_uri=DESKTOP)
+    first, second = (session.authorization_url()[0] for _ in range(2))
+    codes = [query_of(fake.authorize(url))["code"] for url in (first, second)]
+
+    with pytest.raises(AuthorizationError, match="2 logins are open"):
+        session.fetch_token(code=codes[1])
+    assert [] == forms(fake)
+
+    session.fetch_token(code=codes[1], code_verifier=session.code_verifier)
+    session.fetch_token(code=codes[0])
+
+    assert codes[::-1] == [form["code"] for form in forms(fake)]
+    assert 2 == len({form["code_verifier"] for form in forms(fake)})
+
+
+def test_code__begun_elsewhere(fake, make_session):
+    """A login with PKCE that another session began needs that verifier, and spends no code without it."""
+    began = make_session(redirect_uri=DESKTOP)
+    code = query_of(fake.authorize(began.authorization_url()[0]))["code"]
+
+    with pytest.raises(AuthorizationError, match="code_verifier"):
+        make_session(redirect_uri=DESKTOP).fetch_token(code=code)
+    assert [] == forms(fake)
+
+    assert make_session(redirect_uri=DESKTOP).fetch_token(code=code, code_verifier=began.code_verifier)
+
+
+def test_verifier__not_that_of_another_login(fake, make_session):
+    """A login that another process began is not finished with the verifier of one that this one began."""
+    url, state = make_session(redirect_uri=DESKTOP).authorization_url()
+    session = make_session(redirect_uri=DESKTOP)
+    session.authorization_url()
+
+    with pytest.raises(AuthorizationError, match="code_verifier"):
+        session.fetch_token(authorization_response=fake.authorize(url), state=state)
+
+    assert [] == forms(fake)
+
+
+# --- the state, once -----------------------------------------------------------------------------------
 
 
 def test_state__used_once(fake, make_session):
@@ -195,24 +309,21 @@ def test_state__compared_in_constant_time(fake, make_session, monkeypatch):
 def test_code__percent_encoded_or_not(fake, make_session, spelling, options):
     """A code that was copied percent-encoded works like one that was not."""
     session = make_session(**options)
-    url, state = session.authorization_url()
-    code = query_of(fake.authorize(url))["code"]
+    code = query_of(fake.authorize(session.authorization_url()[0]))["code"]
     assert "*" in code
     assert "!" in code
 
-    session.fetch_token(code=spelling(code), state=state)
+    session.fetch_token(code=spelling(code))
 
     assert [code] == [record.parameters["code"] for record in fake.requests_to("token")]
 
 
 def test_code__decoded_exactly_once(fake, make_session):
     """What is encoded twice stays wrong once: nothing is decoded until it happens to fit."""
-    session = make_session()
-    _, state = session.authorization_url()
     twice = quote(quote("fake*code!", safe=""), safe="")
 
     with pytest.raises(TokenError):
-        session.fetch_token(code=twice, state=state)
+        make_session().fetch_token(code=twice)
 
     assert ["fake%2Acode%21"] == [form["code"] for form in forms(fake)]
 
@@ -274,18 +385,3 @@ def test_code__neither_code_nor_callback(make_session):
     """`fetch_token` without either is a mistake of the caller."""
     with pytest.raises(ValueError, match="authorization_response"):
         make_session().fetch_token()
-
-
-def test_callback__over_plain_http(fake, make_session):
-    """A callback over plain http from another machine is refused; one on a loopback address is not."""
-    session = make_session()
-    _, state = session.authorization_url()
-
-    with pytest.raises(InsecureTransportError):
-        session.fetch_token(authorization_response=f"http://app.example/callback/?code=fake&state={state}")
-    assert [] == forms(fake)
-
-    desktop = make_session(redirect_uri=DESKTOP)
-    callback = fake.authorize(desktop.authorization_url()[0])
-    assert callback.startswith("http://127.0.0.1")
-    assert desktop.fetch_token(authorization_response=callback)

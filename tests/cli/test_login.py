@@ -250,6 +250,7 @@ def test_paste__web_app_by_itself(start, fake):
         ("https://app.example/callback/?code=c&state=wrong\n", "That address belongs to another login"),
         ("https://app.example/callback/?code=c&state=%FF\n", "That address belongs to another login"),
         ("https://[::1/callback/?code=c&state=wrong\n", "That address belongs to another login"),
+        ("https://app.example/callback/?code=c&code=d&state=wrong\n", "The callback repeats code"),
         (
             "https://www.tiktok.com/v2/auth/authorize?error=unauthorized_client&error_type=client_key&logid=L1\n",
             "That is TikTok's error page. TikTok says unauthorized_client, about: client_key.",

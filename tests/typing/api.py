@@ -35,6 +35,10 @@ from tiktok_oauth_session import (
 )
 
 
+class URLOfAFramework:
+    """What a callback may be, too: `str` makes a URL of it."""
+
+
 def updater(token: TikTokToken) -> None:
     """What a token_updater looks like."""
     assert_type(token.refresh_token, str | None)
@@ -68,8 +72,11 @@ assert_type(session.authorization_url(state="fake-state", disable_auto_auth=1), 
 assert_type(
     session.fetch_token(authorization_response="https://app.example/callback/?code=fake"), TikTokToken
 )
-assert_type(session.fetch_token(code="fake-code", state="fake-state", code_verifier="fake"), TikTokToken)
-assert_type(session.fetch_token(code="fake-code", state=False), TikTokToken)
+assert_type(
+    session.fetch_token(authorization_response=URLOfAFramework(), state="fake-state", code_verifier="fake"),
+    TikTokToken,
+)
+assert_type(session.fetch_token(code="fake-code"), TikTokToken)
 assert_type(session.fetch_client_token(), TikTokToken)
 assert_type(session.refresh_token(), TikTokToken)
 assert_type(session.refresh_token(refresh_token="rft.fake", timeout=5), TikTokToken)

@@ -8,15 +8,18 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from requests_oauthlib import OAuth2Session
+
 from tiktok_oauth_session._connection.process_memory import Updater, memory
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import StoreConflict, StoreError, TokenNotSaved, reason_of
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import ISSUER, AccountKey, TikTokToken, split_scopes
 
 if TYPE_CHECKING:
-    from requests_oauthlib import OAuth2Session as _Base
-
     from tiktok_oauth_session.platforms import Platform
+
+    _Base = OAuth2Session
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
@@ -40,7 +43,9 @@ class SessionTokenMixin(_Base):
 
     @property
     def token(self) -> TikTokToken:
-        """The token as this session last saw it; assigning one hands it to the store.
+        """The token as this session last saw it; assigning one hands it to the store, deleting it does not.
+
+        Where a framework's session stands beside this class, its token counts.
 
         Raises:
             StoreError: The store failed, or the token is another platform's.
@@ -50,8 +55,8 @@ class SessionTokenMixin(_Base):
             stored = self.store.load(key)
             if stored is not None:
                 self._use(stored)
-        token: TikTokToken = self._client.token
-        return token
+        token: Any = super().token
+        return token  # type: ignore[no-any-return]  # a framework's is what it is
 
     @token.setter
     def token(self, value: Mapping[str, Any] | None) -> None:
@@ -66,6 +71,20 @@ class SessionTokenMixin(_Base):
             self.store.save(key, token)
             memory().forget(self.store, key)
         self._use(token)
+
+    @token.deleter
+    def token(self) -> None:
+        self._let_client_use(TikTokToken())
+        if beside := self._framework_token():
+            # As it does where it has looked up none.
+            with contextlib.suppress(AttributeError, KeyError):
+                beside.__delete__(self)
+
+    def _framework_token(self) -> Any:
+        """Return what a framework's session, such as Flask-Dance's, has in place of the parent's `token`."""
+        ours = (SessionTokenMixin, OAuth2Session)
+        found = (vars(cls).get("token") for cls in type(self).__mro__ if cls not in ours)
+        return next((each for each in found if hasattr(each, "__set__")), None)
 
     @property
     def open_id(self) -> str | None:
@@ -86,7 +105,7 @@ class SessionTokenMixin(_Base):
     @property
     def authorized(self) -> bool:
         """Whether there is an access token; not whether it is still alive."""
-        return bool(self.token and self.access_token)
+        return bool(self._own_token().access_token)
 
     def _own_token(self) -> TikTokToken:
         """Return the token, also where a framework's session keeps it as a plain dict."""
@@ -97,13 +116,20 @@ class SessionTokenMixin(_Base):
         """Let the session use a token, and nothing of the one before."""
         if ISSUER in token:
             token.require_issuer(self.platform.issuer)
+        self._let_client_use(token)
+        if beside := self._framework_token():
+            # A framework that only reads its own takes none.
+            with contextlib.suppress(AttributeError):
+                beside.__set__(self, token)
+        if token.open_id and not self._open_id_is_given:
+            self._open_id = token.open_id
+
+    def _let_client_use(self, token: TikTokToken) -> None:
         client = self._client
         client.access_token = client.refresh_token = None
         client.expires_in = client._expires_at = None  # noqa: SLF001 - oauthlib never clears it
         client.token = token
         client.populate_token_attributes(token)
-        if token.open_id and not self._open_id_is_given:
-            self._open_id = token.open_id
 
     def _key(self, token: TikTokToken | None = None) -> AccountKey | None:
         """Return under which key the store has the account; None if nobody knows yet."""
@@ -159,7 +185,7 @@ class SessionTokenMixin(_Base):
                 store.save(unnamed, TikTokToken(open_id=new.open_id), replacing=new.refresh_token)
         except StoreError as error:
             # It is safe where it is.
-            log.warning("the token of %s has not found its place yet: %s", new.open_id, error)
+            log.warning("the token of %s has not found its place yet: %s", plain(new.open_id), error)
             self._unnamed = unnamed
             return new
         return stored
@@ -167,7 +193,7 @@ class SessionTokenMixin(_Base):
     # --- a new login -------------------------------------------------------------------------------
 
     def _keep_login(self, token: TikTokToken) -> TikTokToken:
-        """Hand the token of a new login to store and updater, then use it.
+        """Hand the token of a new login to the store, then use it.
 
         Raises:
             TokenNotSaved: It could not be saved, or is another user's.
@@ -182,8 +208,6 @@ class SessionTokenMixin(_Base):
                 # Without the lock: a refresh that is under way finds at its save that this token has come.
                 self.store.save(key, token)
                 memory().forget(self.store, key)
-            if self.token_updater:
-                self.token_updater(TikTokToken(token))
         except TokenNotSaved:
             raise
         except Exception as failure:
@@ -200,9 +224,10 @@ class SessionTokenMixin(_Base):
             return
         stored = store.load(key)
         if stored is not None and stored.open_id and stored.open_id != token.open_id:
+            came, there = plain(token.open_id or ""), plain(stored.open_id)
             raise TokenNotSaved(
-                f"Another user logged in ({token.open_id}) than the one whose account {key.open_id} is "
-                f"({stored.open_id}); nothing was saved. Delete the account first if it changes hands.",
+                f"Another user logged in ({came}) than the one whose account {plain(key.open_id)} is "
+                f"({there}); nothing was saved. Delete the account first if it changes hands.",
                 token=token,
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from oauthlib.oauth2 import WebApplicationClient
 from tiktok_oauth_session._http.allowed_hosts import is_loopback, require_secure
 from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session._tracebacks import without_variables
-from tiktok_oauth_session.errors import AuthorizationError, StateMismatch
+from tiktok_oauth_session.errors import AuthorizationError
 from tiktok_oauth_session.platforms import Platform
 from tiktok_oauth_session.tokens import TikTokToken
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 else:
     # Cooperative: whichever OAuth2Session comes after it in the subclass.
     _Base = object
+
+log = logging.getLogger(__name__)
 
 #: Characters of a PKCE verifier: RFC 7636 and TikTok allow 43 to 128.
 CODE_VERIFIER_LENGTH = 64
@@ -40,6 +43,7 @@ class AuthorizationMixin(_Base):
     token_timeout: Any
     _pending_logins: PendingLogins | None = None
     _code_verifier: str | None = None
+    _told_not_compared = False
 
     #: Hands the token of a new login to whoever keeps it, then uses it.
     _keep_login: Callable[[TikTokToken], TikTokToken]
@@ -48,7 +52,7 @@ class AuthorizationMixin(_Base):
 
     @property
     def code_verifier(self) -> str | None:
-        """The PKCE verifier of the login that was begun last.
+        """The PKCE verifier of the login that was begun last; None once that is finished.
 
         Keep it beside the state where another process finishes the login.
         """
@@ -100,13 +104,20 @@ class AuthorizationMixin(_Base):
             `code_verifier`, if it uses PKCE) in the user's web session.
 
         Raises:
-            ValueError: There is no client key or no redirect URI, or a secret was to become part of the URL.
+            ValueError: There is no client key or no redirect URI, a secret was to become part of the URL, or
+                ``code_challenge_method`` is another than ``S256``, such as ``plain``, which protects nothing.
 
         Source: https://developers.tiktok.com/doc/login-kit-web
         """
         self._require_registered()
+        if kwargs.get("code_challenge_method", "S256") != "S256":
+            raise ValueError("TikTok takes the code_challenge_method S256 only.")
+        if "code_challenge" in kwargs:
+            # Without a method it would count as plain: https://www.rfc-editor.org/rfc/rfc7636#section-4.3
+            kwargs["code_challenge_method"] = "S256"
         state = state or self.new_state()
-        self._state = state
+        # From here on it is among the pending logins, and is used once.
+        self._state = None
         verifier = None
         if self._needs_pkce() and "code_challenge" not in kwargs:
             verifier = self._client.create_code_verifier(CODE_VERIFIER_LENGTH)
@@ -128,7 +139,7 @@ class AuthorizationMixin(_Base):
         self,
         token_url: str | None = None,
         code: str | None = None,
-        authorization_response: str | None = None,
+        authorization_response: Any = None,
         body: str = "",
         auth: Any = None,
         username: str | None = None,
@@ -147,17 +158,19 @@ class AuthorizationMixin(_Base):
         code_verifier: str | None = None,
         **kwargs: Any,
     ) -> TikTokToken:
-        """Finish a login: exchange the code for a token, and hand the token to store and updater.
+        """Finish a login: exchange the code for a token, and hand the token to the store.
 
         The session's old token keeps working until the new one is safe.
 
         Args:
             token_url: The endpoint; the platform's, if None.
-            code: The code, percent-encoded or not. Needs `state`, too.
-            authorization_response: The callback in place of the code: the whole URL that the user came
-                back to.
-            state: The state that `authorization_url` returned, where another session began the login.
-                Beside a `code`, the state that came back with it. False: you have compared it yourself.
+            code: The code, percent-encoded or not, in place of the callback. There is no state to compare
+                then, so that a log line says what to pass to have it compared.
+            authorization_response: The callback: the whole URL that the user came back to, as text or as
+                whatever `str` makes it of (a framework's URL), or its query string. The state in it is
+                compared, and so are host and path with the redirect URI's.
+            state: The state that the login was begun with, which `authorization_url` returned, where another
+                session began it. Only with `authorization_response`.
             code_verifier: The PKCE verifier, where another session began the login.
             body: Parameters to add, form-encoded. Only those that TikTok documents are sent.
             auth: As for `requests`; not sent unless given.
@@ -179,9 +192,13 @@ class AuthorizationMixin(_Base):
 
         Raises:
             StateMismatch: The callback belongs to no login that was begun here.
-            AuthorizationError: The user refused, or the callback holds no code.
+            AuthorizationError: The user refused; or the callback holds no code, repeats a parameter, or came
+                to another address than the redirect URI; or the login's verifier is not known here.
             TokenError: TikTok gave no token for the code.
             TokenNotSaved: It gave one that could not be saved.
+            InsecureTransportError: The endpoint is plain http to another machine; or so is the callback, and
+                the redirect URI is not https.
+            ValueError: Neither `code` nor `authorization_response`, or `code` with `state`.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
@@ -189,10 +206,17 @@ class AuthorizationMixin(_Base):
 
         url = token_url or self.platform.token_endpoint
         require_secure(url)
-        consent = self._consent(code, authorization_response, state)
-        verifier = code_verifier or consent.code_verifier or self._verifier_of_last_login()
-        if verifier:
+        redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)
+        consent = self._consent(code, authorization_response, state, code_verifier, redirect_uri)
+        if verifier := code_verifier or consent.code_verifier:
             kwargs["code_verifier"] = verifier
+            if verifier == self._code_verifier:
+                self._code_verifier = None
+        elif self._needs_pkce() and self._is_code_grant():
+            raise AuthorizationError(
+                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
+                "that began it."
+            )
         timeout = self.token_timeout if timeout is None else timeout
         token = exchange_code(
             self,
@@ -208,34 +232,53 @@ class AuthorizationMixin(_Base):
         )
         return self._keep_login(token)
 
-    def _consent(self, code: str | None, response: str | None, state: object) -> Consent:
+    def _consent(
+        self,
+        code: str | None,
+        response: object,
+        state: object,
+        code_verifier: str | None,
+        redirect_uri: str | None,
+    ) -> Consent:
+        callback = "" if response is None else str(response)
+        if not callback:
+            return self._consent_by_code(code, state, code_verifier)
+        return self._logins_and_known_state().finish(callback, state=state, redirect_uri=redirect_uri)
+
+    def _consent_by_code(self, code: str | None, state: object, code_verifier: str | None) -> Consent:
+        from tiktok_oauth_session._oauth.authorization_response import decode_code
         from tiktok_oauth_session._oauth.pending_logins import Consent
 
-        on_client = getattr(self._client, "code", None)
-        if not code and not response:
-            if on_client or not isinstance(self._client, WebApplicationClient):
-                # A code that the caller gave to oauthlib's client, or a grant that has none.
-                return Consent(on_client or "")
+        # A code that the caller gave to oauthlib's client is another that comes without a state.
+        code = decode_code(code) if code else getattr(self._client, "code", None)
+        if not code and self._is_code_grant():
             raise ValueError("Please supply either code or authorization_response parameters.")
-        try:
-            consent = self._logins().finish(
-                code=code, authorization_response=response, state=state, known_state=self._state
+        if not code:
+            return Consent("")
+        if state is not ...:
+            raise ValueError(
+                "A code has no state in it to compare `state` with, and a state that is compared with itself "
+                "proves nothing: pass the whole callback as `authorization_response`, with `state`."
             )
-        except StateMismatch:
-            # Not an answer to the login that is open here: that one can still be finished.
-            raise
-        except AuthorizationError:
-            self._state = None
-            raise
-        self._state = None
-        return consent
+        self._tell_not_compared()
+        return Consent(code, self._logins().finish_by_code(code_verifier) or self._code_verifier)
 
-    def _verifier_of_last_login(self) -> str | None:
-        if not self._needs_pkce() or not isinstance(self._client, WebApplicationClient):
-            return None
-        if self._code_verifier is None:
-            raise AuthorizationError(
-                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
-                "that began it."
+    def _is_code_grant(self) -> bool:
+        return isinstance(self._client, WebApplicationClient)
+
+    def _logins_and_known_state(self) -> PendingLogins:
+        """Return the pending logins, that of the state among them which a constructor or a framework set."""
+        logins, state = self._logins(), self._state
+        if isinstance(state, str) and state and not logins.is_open(state):
+            logins.begin(state, None)
+        self._state = None
+        return logins
+
+    def _tell_not_compared(self) -> None:
+        if not self._told_not_compared:
+            log.warning(
+                "the state of this login was not compared, because fetch_token got its code alone: pass "
+                "authorization_response= (the whole callback) and state= (what authorization_url() "
+                "returned), or anybody can log a visitor in with a code of their own"
             )
-        return self._code_verifier
+        self._told_not_compared = True

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from tiktok_oauth_session._oauth.authorization_response import (
     authorization_code,
-    decode_code,
+    granted_scopes,
     matching_state,
     parse_authorization_response,
 )
+from tiktok_oauth_session.errors import AuthorizationError
 
 #: How many unfinished logins a session remembers: one for every tab that a user leaves open.
 REMEMBERED_LOGINS = 32
@@ -38,43 +39,47 @@ class PendingLogins:
         while len(self._verifiers) > REMEMBERED_LOGINS:
             self._verifiers.popitem(last=False)
 
-    def finish(
-        self,
-        *,
-        code: str | None,
-        authorization_response: str | None,
-        state: object,
-        known_state: str | None,
-    ) -> Consent:
+    def is_open(self, state: str) -> bool:
+        """Tell whether a login was begun with this state."""
+        return state in self._verifiers
+
+    def finish(self, response: str, *, state: object, redirect_uri: str | None) -> Consent:
         """Check what came back against what was begun.
 
         Args:
-            code: The code, if the caller took the callback apart.
-            authorization_response: The callback, if not.
-            state: ``...``: compare with the logins begun here. False: the caller has compared. A text:
-                beside a callback, the state to find in it; beside a code, the state that came with it.
-            known_state: One more state that counts as begun here.
+            response: The callback.
+            state: The state that the login was begun with; ``...``: that of any login begun here.
+            redirect_uri: Where the user was to come back to.
 
         Raises:
             StateMismatch: The state is missing or another one.
-            AuthorizationError: There is no code.
+            AuthorizationError: There is no code, or the callback is none of this application's.
+            InsecureTransportError: It came over plain http, and was not to come over https.
         """
-        answer = (
-            parse_authorization_response(authorization_response)
-            if authorization_response
-            else {"code": decode_code(code or "")}
-        )
-        matched = None
-        if state is not False and "error" not in answer:
-            if state is not ... and not isinstance(state, str):
-                # Such as the None of a web session that has lost it: not a waiver.
-                state = ""
-            given = state if isinstance(state, str) else None
-            begun = [*self._verifiers, *([known_state] if known_state else [])]
-            returned = answer.get("state") if authorization_response else given
-            matched = matching_state(
-                returned, [given] if authorization_response and given is not None else begun
-            )
+        answer = parse_authorization_response(response, redirect_uri)
+        returned = answer.get("state", "")
         # An error needs no state: it logs nobody in, and TikTok may leave the state out of it.
-        finished = self._verifiers.pop(matched or answer.get("state", ""), None)
-        return Consent(authorization_code(answer), finished, answer.get("scopes"))
+        if not answer.get("error"):
+            returned = matching_state(returned, self._verifiers if state is ... else [state])
+        verifier = self._verifiers.pop(returned, None)
+        return Consent(authorization_code(answer), verifier, granted_scopes(answer))
+
+    def finish_by_code(self, code_verifier: str | None) -> str | None:
+        """Return the verifier of the login that a code without a state belongs to.
+
+        Args:
+            code_verifier: What the caller says it is.
+
+        Raises:
+            AuthorizationError: It may be that of any of several logins, and a wrong one costs the code.
+        """
+        likely = [state for state, own in self._verifiers.items() if code_verifier in (None, own)]
+        if len(likely) == 1:
+            return self._verifiers.pop(likely[0])
+        if code_verifier is None and any(self._verifiers.values()):
+            raise AuthorizationError(
+                f"{len(likely)} logins are open here, each with a verifier of its own, and a code does not "
+                "say which it belongs to: pass the whole callback as `authorization_response`, or the "
+                "`code_verifier` of its login."
+            )
+        return code_verifier

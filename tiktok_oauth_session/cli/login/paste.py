@@ -72,7 +72,7 @@ def _complaint_about(pasted: str, state: str) -> str:
         matching_state,
         parse_authorization_response,
     )
-    from tiktok_oauth_session.errors import StateMismatch
+    from tiktok_oauth_session.errors import AuthorizationError, StateMismatch
 
     if explanation := explain(pasted):
         return f"That is TikTok's error page. {explanation}"
@@ -80,11 +80,12 @@ def _complaint_about(pasted: str, state: str) -> str:
         return "That is no address. It has to be the whole address, beginning with http."
     try:
         answer = parse_authorization_response("?" + pasted.partition("?")[2])
-        if "error" in answer:
-            return ""
-        if not answer.get("code"):
-            return "That address carries no code=: it is not the one that TikTok sent the browser to."
-        matching_state(answer.get("state"), [state])
+        if "error" not in answer:
+            if not answer.get("code"):
+                return "That address carries no code=: it is not the one that TikTok sent the browser to."
+            matching_state(answer.get("state"), [state])
     except StateMismatch:
         return "That address belongs to another login: its state= is not this one's."
+    except AuthorizationError as error:
+        return str(error)
     return ""

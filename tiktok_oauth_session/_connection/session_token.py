@@ -63,6 +63,11 @@ class SessionTokenMixin(_Base):
             memory().forget(self.store, key)
         self._use(token)
 
+    @token.deleter
+    def token(self) -> None:
+        """Forget it here; a store is asked again."""
+        self._use(TikTokToken())
+
     @property
     def open_id(self) -> str | None:
         """Whose token it is: the `open_id` that the session was given, or else TikTok's id of the user."""

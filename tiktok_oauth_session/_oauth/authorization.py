@@ -185,7 +185,7 @@ class AuthorizationMixin(_Base):
         from tiktok_oauth_session._oauth.grants import exchange_code
 
         url = token_url or self.platform.token_endpoint
-        require_secure(url)
+        require_secure(url, self.platform.insecure_hosts)
         consent = self._consent(code, authorization_response, state)
         verifier = code_verifier or consent.code_verifier or self._verifier_of_last_login()
         if verifier:

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -17,6 +17,7 @@ from requests_oauthlib import OAuth2Session
 from tiktok_oauth_session._connection.process_memory import Updater, memory, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
 from tiktok_oauth_session._http.allowed_hosts import origin_of, past_proxies, require_secure, verdict_on
+from tiktok_oauth_session._http.method_order import class_to_make
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_Made = TypeVar("_Made", bound="TikTokOAuth2Mixin")
+
 #: The kinds of hooks that requests-oauthlib knows.
 _HOOKS = (
     "access_token_request",
@@ -68,7 +71,9 @@ class _InOrder(dict[Callable[..., Any], None]):
 class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     """What makes an `OAuth2Session`, of whatever framework, speak TikTok and stay logged in.
 
-    See `TikTokOAuth2Session` for what it does.
+    See `TikTokOAuth2Session` for what it does. Whatever class stands beside it in the method resolution
+    order, or in the place of `requests.Session` when a session is made, has its `request` and `send`
+    called; but for requests-oauthlib's own `request`, which logs secrets and refreshes by itself.
     """
 
     # Defaults of what few sessions have: instances of a class share the keys of up to 29 attributes.
@@ -78,6 +83,13 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     _client_token_guard: PerProcess[threading.Lock] | None = None
     _told_where_it_went = False
     _told_bare: frozenset[str] = frozenset()
+    #: The next class after it is asked to send.
+    _passed_over: type = OAuth2Session
+
+    def __new__(cls: type[_Made], *_: Any, **__: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
+        """Make an instance of the class that calls everybody who is to be called."""
+        made: _Made = super().__new__(class_to_make(cls, TikTokOAuth2Mixin))
+        return made
 
     def __init__(
         self,
@@ -228,7 +240,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
 
     def _send_on(self, method: str, url: str, **kwargs: Any) -> requests.Response:
         """Hand a request on to whoever comes next."""
-        onward: Any = super(OAuth2Session, self)
+        onward: Any = super(self._passed_over, self)
         response: requests.Response = onward.request(method, url, **kwargs)
         return response
 

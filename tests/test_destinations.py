@@ -383,7 +383,9 @@ class Asked(requests.adapters.HTTPAdapter):
 
 def test_proxies__loopback(fake, make_session, issue, proxied):
     """Plain http to this machine goes past every proxy: API calls, refreshes, and after a redirect."""
-    session = make_session(token=issue(), platform=LOGIN_KIT.at("http://localhost:9400"))
+    session = make_session(
+        token=issue(), platform=LOGIN_KIT.at("http://localhost:9400"), api_hosts=["127.0.0.1:9400"]
+    )
     session.proxies = {"http": PROXY}
     asked = Asked(fake.adapter())
     session.mount("http://", asked)
@@ -402,17 +404,31 @@ def test_proxies__loopback(fake, make_session, issue, proxied):
     ] == asked.through
 
 
-def test_proxies__redirected_to_this_machine(fake, make_session, issue, proxied):
-    """A redirect from elsewhere to this machine goes past every proxy, too."""
+def test_proxies__loopback_that_sees_no_token(fake, make_session, issue, proxied):
+    """A service on this machine that sees no token is reached as requests would."""
     session = make_session(token=issue())
     asked = Asked(fake.adapter())
     session.mount("http://", asked)
-    session.mount("https://", asked)
-    fake.fail("user_info", "redirect", location="http://127.0.0.1:9400/moved/", status=302)
 
-    session.get(USER_INFO)
+    session.get("http://127.0.0.1:9400/")
 
-    assert [("open.tiktokapis.com", PROXY), ("127.0.0.1", None)] == asked.through
+    assert [("127.0.0.1", PROXY)] == asked.through
+
+
+def test_proxies__without_a_session(fake, proxied):
+    """Without a session of ours, a revocation goes past every proxy to this machine."""
+    from tiktok_oauth_session import revoke_token
+
+    token = fake.issue_token()["access_token"]
+    with fake.serve() as server:
+        revoke_token(
+            token,
+            client_key=fake.client_key,
+            client_secret=fake.client_secret,
+            platform=LOGIN_KIT.at(server.url),
+        )
+
+    assert not fake.is_alive(token)
 
 
 # --- tokens that must not be quoted ----------------------------------------------------------------

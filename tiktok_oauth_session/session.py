@@ -17,6 +17,7 @@ from requests_oauthlib import OAuth2Session
 from tiktok_oauth_session._connection.process_memory import Updater, memory, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
 from tiktok_oauth_session._http.allowed_hosts import origin_of, past_proxies, require_secure, verdict_on
+from tiktok_oauth_session._http.cached_replies import keeps_replies, mark_of, marked, without_mark
 from tiktok_oauth_session._http.method_order import class_to_make
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
@@ -68,6 +69,17 @@ class _InOrder(dict[Callable[..., Any], None]):
         self[hook] = None
 
 
+def _as_asked(response: requests.Response, access_token: str, mark: str) -> requests.Response:
+    """Let a response say the URL that the caller asked for, which `raise_for_status` quotes.
+
+    What was sent stands in its `request`.
+    """
+    for each in (response, *response.history):
+        url = without_mark(each.url or "", mark) if mark else each.url
+        each.url = url and redact(url, [access_token])
+    return response
+
+
 class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     """What makes an `OAuth2Session`, of whatever framework, speak TikTok and stay logged in.
 
@@ -85,9 +97,28 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     _told_bare: frozenset[str] = frozenset()
     #: The next class after it is asked to send.
     _passed_over: type = OAuth2Session
+    #: Whether a class beside it gives replies out again; and which takes what is passed by position.
+    _keeps_replies = False
+    _first_constructor: type = OAuth2Session
 
-    def __new__(cls: type[_Made], *_: Any, **__: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
-        """Make an instance of the class that calls everybody who is to be called."""
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Look once at what stands beside it."""
+        super().__init_subclass__(**kwargs)
+        cls._keeps_replies = keeps_replies(cls)
+        cls._first_constructor = next(each for each in cls.__mro__ if "__init__" in vars(each))
+
+    def __new__(cls: type[_Made], *args: Any, **_: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
+        """Make an instance of the class that calls everybody who is to be called.
+
+        Raises:
+            TypeError: A class that stands first would take the client key for something of its own.
+        """
+        first = cls._first_constructor
+        if args and not issubclass(first, OAuth2Session):
+            raise TypeError(
+                f"{first.__name__} stands before TikTokOAuth2Session in {cls.__name__} and takes what is "
+                "passed by position: pass client_key= by name."
+            )
         made: _Made = super().__new__(class_to_make(cls, TikTokOAuth2Mixin))
         return made
 
@@ -291,15 +322,16 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         ours.rebuild_auth(prepared_request, response)
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
-        """At a redirect, go past all proxies to this machine."""
+        """At a redirect, go past all proxies where the token goes to this machine over plain http."""
         ours: Any = super()  # the stubs give it no types
-        settings = {"proxies": ours.rebuild_proxies(prepared_request, proxies)}
-        return past_proxies(prepared_request.url or "", settings)["proxies"]
+        rebuilt = ours.rebuild_proxies(prepared_request, proxies)
+        url = prepared_request.url or ""
+        return past_proxies(url, {"proxies": rebuilt})["proxies"] if self._may_see_token(url) else rebuilt
 
     def merge_environment_settings(self, url: Any, *args: Any, **kwargs: Any) -> Any:
-        """Go past all proxies to this machine."""
+        """Go past all proxies where the token goes to this machine over plain http."""
         settings: Any = super().merge_environment_settings(url, *args, **kwargs)
-        return past_proxies(url, settings)
+        return past_proxies(url, settings) if url[:5] == "http:" and self._may_see_token(url) else settings
 
     def get_adapter(self, url: str) -> BaseAdapter:
         """Return what sends a request to a URL; in a forked child, over connections of its own."""
@@ -337,24 +369,28 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
                 self._tell_bare(url)
                 return self._send_on(method, url, headers=headers, data=data, files=files, **kwargs)
         platform, access_token = self.platform, token.get("access_token") or ""
-        is_parameter = platform.access_token_placement == "parameter"
-        if not is_parameter and access_token and type(self._client) is TikTokClient:
+        in_header = platform.access_token_placement == "header"
+        if in_header and access_token and type(self._client) is TikTokClient:
             # What its `add_token` would do.
             headers = {**(headers or {}), platform.access_token_header: header_with(platform, access_token)}
         else:
             url, headers, data, kwargs = self._shown(method, url, data, headers, kwargs, token)
+        mark = mark_of(self.client_id, self.open_id or access_token) if self._keeps_replies else ""
         try:
-            response = self._send_on(method, url, headers=headers, data=data, files=files, **kwargs)
+            response = self._send_on(
+                method,
+                marked(url, mark) if mark else url,
+                headers=headers,
+                data=data,
+                files=files,
+                **kwargs,
+            )
         except requests.RequestException as error:
             if redact(str(error), [access_token]) == str(error):
                 raise
             failure = type(error)(redact(str(error), [access_token]))
         else:
-            if is_parameter:
-                # `raise_for_status` quotes it. What was sent stands in `response.request`.
-                for each in (response, *response.history):
-                    each.url = each.url and redact(each.url, [access_token])
-            return response
+            return response if in_header and not mark else _as_asked(response, access_token, mark)
         # Out here, so that not even the context holds the text with the token in it.
         raise failure
 

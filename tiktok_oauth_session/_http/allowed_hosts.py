@@ -106,7 +106,7 @@ def past_proxies(url: str, settings: dict[str, Any]) -> dict[str, Any]:
 
     A proxy would read along, and mean another machine by the address.
     """
-    if url[:5].lower() == "http:" and is_loopback(url):
+    if origin_of(url).scheme == "http" and is_loopback(url):
         return {**settings, "proxies": {}}
     return settings
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import requests
@@ -192,6 +193,31 @@ def test_requests_cache__installed(fake, make, methods):
     assert ["token", "token", "user_info", "user_info", "video_list", "refresh", "video_list"] == endpoints(
         fake
     )
+
+
+def test_requests_cache_and_ratelimiter__page(fake, server, options):
+    """The class that the documentation shows takes the options of all three, and each does its part."""
+    for name in ("requests_cache", "requests_ratelimiter"):
+        require_module(name)
+    page = (Path(__file__).parents[1] / "docs" / "other-packages.md").read_text()
+    names = {}
+    exec(re.search(r"```python\n(.*?)```", page, re.DOTALL)[1], names)  # noqa: S102 - our own documentation
+    names["session"].close()
+
+    more = {
+        "platform": LOGIN_KIT.at(server.url),
+        "backend": "memory",
+        "expire_after": 300,
+        "per_second": 1000,
+    }
+    key = options.pop("client_key")
+    with names["Session"](key, **options, **more) as session:
+        live(session, fake, consent(session, fake))
+        again = session.get(PATH)
+
+    assert ("awx7example", 300) == (names["session"].client_id, names["session"].settings.expire_after)
+    assert again.from_cache
+    assert LIFE == endpoints(fake)
 
 
 # --- other classes ---------------------------------------------------------------------------------

@@ -184,6 +184,35 @@ def test_patched__after_the_session_was_made(fake, make, monkeypatch, name):
     assert [session] == called
 
 
+def test_beside__never_called():
+    """A class behind `requests.Session`, which nobody would call, is refused with a sentence."""
+    with pytest.raises(TypeError, match=r"Counting stands behind requests.Session in Behind"):
+
+        class Behind(TikTokOAuth2Session, Counting):
+            """What it counts would be nothing."""
+
+
+@pytest.mark.parametrize("cls", [TikTokOAuth2Session, First, Last, Framework])
+def test_beside__client_key_by_position(fake, cls):
+    """A class that hands on what is passed by position leaves the client key to ours."""
+    assert fake.client_key == cls(fake.client_key).client_id
+
+
+def test_beside__takes_the_client_key(fake):
+    """Where another class would take the client key for something of its own, a sentence says so."""
+
+    class Named:
+        def __init__(self, name="default", **kwargs):
+            super().__init__(**kwargs)
+
+    class Before(Named, TikTokOAuth2Session):
+        """Its first argument is a name."""
+
+    assert fake.client_key == Before("name", client_key=fake.client_key).client_id
+    with pytest.raises(TypeError, match="Named stands before TikTokOAuth2Session in Before"):
+        Before(fake.client_key)
+
+
 def test_class__nearly_always_itself(make):
     """Where nothing stands between and nothing was replaced, a session is of the class it was made of."""
     for cls in (TikTokOAuth2Session, First, Last):

@@ -18,7 +18,7 @@ from tiktok_oauth_session._connection.process_memory import Updater, memory, pen
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
 from tiktok_oauth_session._http.allowed_hosts import origin_of, past_proxies, require_secure, verdict_on
 from tiktok_oauth_session._http.cached_replies import keeps_replies, mark_of, marked, without_mark
-from tiktok_oauth_session._http.method_order import class_to_make
+from tiktok_oauth_session._http.method_order import class_to_make, require_called, takes_positional
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
@@ -97,24 +97,29 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     _told_bare: frozenset[str] = frozenset()
     #: The next class after it is asked to send.
     _passed_over: type = OAuth2Session
-    #: Whether a class beside it gives replies out again; and which takes what is passed by position.
+    #: Whether a class beside it gives replies out again; and which one takes what is passed by position.
     _keeps_replies = False
-    _first_constructor: type = OAuth2Session
+    _takes_positional: type | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Look once at what stands beside it."""
-        super().__init_subclass__(**kwargs)
-        cls._keeps_replies = keeps_replies(cls)
-        cls._first_constructor = next(each for each in cls.__mro__ if "__init__" in vars(each))
+        """Look once at what stands beside it.
 
-    def __new__(cls: type[_Made], *args: Any, **_: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
+        Raises:
+            TypeError: A class stands where nobody would call it.
+        """
+        super().__init_subclass__(**kwargs)
+        require_called(cls)
+        cls._keeps_replies = keeps_replies(cls)
+        cls._takes_positional = takes_positional(cls)
+
+    def __new__(cls: type[_Made], *args: Any, **kwargs: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
         """Make an instance of the class that calls everybody who is to be called.
 
         Raises:
             TypeError: A class that stands first would take the client key for something of its own.
         """
-        first = cls._first_constructor
-        if args and not issubclass(first, OAuth2Session):
+        first = cls._takes_positional
+        if args and first and not {"client_key", "client_id"} & kwargs.keys():
             raise TypeError(
                 f"{first.__name__} stands before TikTokOAuth2Session in {cls.__name__} and takes what is "
                 "passed by position: pass client_key= by name."

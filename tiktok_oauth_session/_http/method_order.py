@@ -8,6 +8,7 @@ import types
 from typing import Any
 
 import requests
+from requests.sessions import SessionRedirectMixin
 from requests_oauthlib import OAuth2Session
 
 
@@ -17,6 +18,29 @@ class PastOAuth2Session(OAuth2Session):
     def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]  # the stubs spell out requests' own keywords
         """Hand a request on to whatever stands after `OAuth2Session`."""
         return super(OAuth2Session, self).request(method, url, **kwargs)
+
+
+def require_called(cls: type) -> None:
+    """Refuse a class behind requests' own, which call nobody.
+
+    Raises:
+        TypeError: There is one that has a `request` or a `send`.
+    """
+    order = cls.__mro__
+    for each in order[order.index(SessionRedirectMixin) + 1 :]:
+        if {"request", "send"} & vars(each).keys():
+            raise TypeError(
+                f"{each.__name__} stands behind requests.Session in {cls.__name__}, where nobody calls it: "
+                "put it before the session, or a session of its kind (such as CachedSession) after it."
+            )
+
+
+def takes_positional(cls: type) -> type | None:
+    """Return the class that takes a session's first argument for something of its own, if one does."""
+    first = next(each for each in cls.__mro__ if "__init__" in vars(each))
+    code: types.CodeType | None = getattr(first.__init__, "__code__", None)  # type: ignore[misc]  # asks a class
+    takes_one = code is not None and code.co_argcount > 1
+    return first if takes_one and not issubclass(first, OAuth2Session) else None
 
 
 def class_to_make(cls: type, mixin: type) -> type:

@@ -35,7 +35,11 @@ class CountingSession(Counting, requests.Session):
 
 
 class CountingOAuth2Session(Counting, OAuth2Session):
-    """The same, as a framework's OAuth2Session."""
+    """The same, as a framework's OAuth2Session, which hands credentials for a refresh down."""
+
+    def request(self, method, url, data=None, headers=None, **kwargs):
+        credentials = {"client_id": self.client_id, "client_secret": self.client_secret}
+        return super().request(method, url, data=data, headers=headers, **credentials, **kwargs)
 
 
 class First(Counting, TikTokOAuth2Session):

@@ -333,9 +333,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         url = prepared_request.url or ""
         return past_proxies(url, {"proxies": rebuilt})["proxies"] if self._may_see_token(url) else rebuilt
 
-    def merge_environment_settings(self, url: Any, *args: Any, **kwargs: Any) -> Any:
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Go past all proxies where the token goes to this machine over plain http."""
-        settings: Any = super().merge_environment_settings(url, *args, **kwargs)
+        settings: Any = super().merge_environment_settings(url, proxies, stream, verify, cert)
         return past_proxies(url, settings) if url[:5] == "http:" and self._may_see_token(url) else settings
 
     def get_adapter(self, url: str) -> BaseAdapter:

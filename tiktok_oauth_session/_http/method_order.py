@@ -15,9 +15,22 @@ from requests_oauthlib import OAuth2Session
 class PastOAuth2Session(OAuth2Session):
     """Stands right before `OAuth2Session`, and passes over its `request`."""
 
-    def request(self, method: str, url: str, **kwargs: Any) -> requests.Response:  # type: ignore[override]  # the stubs spell out requests' own keywords
-        """Hand a request on to whatever stands after `OAuth2Session`."""
-        return super(OAuth2Session, self).request(method, url, **kwargs)
+    def request(  # type: ignore[override]  # the stubs spell out requests' own keywords
+        self,
+        method: str,
+        url: str,
+        data: Any = None,
+        headers: Any = None,
+        withhold_token: bool = False,  # noqa: FBT001, FBT002 - the parent's signature
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        files: Any = None,
+        **kwargs: Any,
+    ) -> requests.Response:
+        """Hand a request on to whatever stands after `OAuth2Session`, without what is that one's own."""
+        return super(OAuth2Session, self).request(
+            method, url, data=data, headers=headers, files=files, **kwargs
+        )
 
 
 def require_called(cls: type) -> None:

@@ -38,9 +38,7 @@ def words(page):
 @pytest.fixture
 def tiktok(monkeypatch):
     """The TikTok that every session of the documentation talks to, without a socket."""
-    fake = FakeTikTok(
-        "awx7example", "example-secret", ["https://example.com/callback/", "https://app.example/callback/"]
-    )
+    fake = FakeTikTok()
     monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
     return fake
 
@@ -59,12 +57,29 @@ def test_readme__usage(tiktok, monkeypatch, tmp_path, capsys):
     names: dict[str, object] = {}
     usage, errors = python_blocks("README.md")
     run(usage, "README.md", names)
-    run(errors, "README.md", {**names, "url": "https://open.tiktokapis.com/v2/user/info/?fields=open_id"})
+    run(errors, "README.md", {**names, "url": "/v2/user/info/?fields=open_id"})
 
     assert ["Address you came back to: "] == asked
     assert "Not granted: ['video.list']" in capsys.readouterr().out
     assert tiktok.users[0].open_id == names["user"]["user"]["open_id"]
     assert len(tiktok.requests_to("user_info")) == 2
+
+
+def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
+    """The same example runs against the fake that `tiktok-oauth fake` serves, with another `platform=`."""
+    monkeypatch.chdir(tmp_path)
+    fake = FakeTikTok()
+    monkeypatch.setattr(
+        "builtins.input", lambda _: fake.authorize(capsys.readouterr().out.removeprefix("Open ").strip())
+    )
+    usage, names = python_blocks("README.md")[0], {}
+    with fake.serve() as server:
+        at_the_fake = usage.replace("platform=LOGIN_KIT,", f'platform=LOGIN_KIT.at("{server.url}"),')
+        run(at_the_fake, "README.md", names)
+
+    assert usage != at_the_fake
+    assert fake.users[0].open_id == names["user"]["user"]["open_id"]
+    assert 1 == len(fake.requests_to("user_info"))
 
 
 def test_testing_page__example():
@@ -82,8 +97,8 @@ class WebApplication:
         names = {
             "__name__": "__main__",
             "SECRET_KEY": "fake",
-            "CLIENT_KEY": "awx7example",
-            "CLIENT_SECRET": "example-secret",
+            "CLIENT_KEY": "sbaw-test-key",
+            "CLIENT_SECRET": "sbaw-test-secret",
             "FrameworkURL": FrameworkURL,
         }
         run(code, "docs/web-application.md", names)

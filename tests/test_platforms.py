@@ -63,7 +63,11 @@ def test_at__another_base(base, token_endpoint, host):
     """`at` moves every endpoint, below a path if there is one, and the only API host is the new one."""
     moved = LOGIN_KIT.at(base)
 
-    assert (token_endpoint, (host,)) == (moved.token_endpoint, moved.api_hosts)
+    assert (token_endpoint, (host,), base.rstrip("/")) == (
+        moved.token_endpoint,
+        moved.api_hosts,
+        moved.api_base,
+    )
     endpoints = [
         getattr(moved, each.name) for each in dataclasses.fields(moved) if each.name.endswith("_endpoint")
     ]
@@ -79,8 +83,8 @@ def test_at__keeps_the_dialect():
         for each in dataclasses.fields(Platform)
         if getattr(moved, each.name) != getattr(LOGIN_KIT_V1, each.name)
     }
-    assert "api_hosts" in changed
-    assert all(name == "api_hosts" or name.endswith("_endpoint") for name in changed)
+    assert {"api_base", "api_hosts"} <= changed
+    assert all(name.endswith("_endpoint") for name in changed - {"api_base", "api_hosts"})
 
 
 def test_at__endpoints_that_are_not_there():

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import io
 import pickle
 
 import pytest
 from oauthlib.oauth2 import InsecureTransportError
-from requests.adapters import HTTPAdapter
 from requests_oauthlib import OAuth2Session
 
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TikTokOAuth2Session
@@ -138,18 +136,6 @@ def test_request__plain_http_on_this_machine(fake, make_session, issue, host):
     assert None not in bearers(fake)
 
 
-@pytest.mark.parametrize("leaving", ["https://evil.example/", "https://open-api.tiktok.com/"])
-def test_request__redirected_to_another_host(fake, make_session, issue, leaving):
-    """A redirect of the API to another host is followed without the token."""
-    fake.fail("user_info", "redirect", location=leaving, status=302)
-
-    make_session(token=issue()).get(USER_INFO)
-
-    first, second = bearers(fake)
-    assert first.startswith("Bearer act.")
-    assert second is None
-
-
 def test_request__withhold_token(fake, make_session, issue):
     """`withhold_token=True` sends a request without the token, and without a refresh."""
     make_session(token=issue() | {"expires_at": 1}).get(USER_INFO, withhold_token=True)
@@ -193,18 +179,6 @@ def test_request__v1_token_in_query(fake, make_session, issue):
     assert {"open_id": token["open_id"], "access_token": token["access_token"]} == record.query
     assert "Authorization" not in record.headers
     assert token["open_id"] == response.json()["data"]["open_id"]
-
-
-def test_request__v1_redirect(fake, make_session, issue):
-    """A redirect of the legacy API is not followed: the token in the query would go with it."""
-    fake.fail("user_info", "redirect", location="https://evil.example/", status=307)
-
-    response = make_session(token=issue(), platform=LOGIN_KIT_V1).post(
-        V1_USER_INFO, json={"fields": ["open_id"]}
-    )
-
-    assert 307 == response.status_code
-    assert 1 == len(fake.requests)
 
 
 def test_request__protected_request_hook(fake, make_session, issue):
@@ -333,21 +307,3 @@ def test_replay__not_for_any_401(fake, make_session, issue, body):
 
     assert (401, body) == (response.status_code, response.content)
     assert 1 == len(fake.requests)
-
-
-def test_request__redirect_takes_every_token_header_off(fake, make_session, issue, requests_mock):
-    """A redirect to another host loses the token, also where it travels in a header of its own."""
-    platform = dataclasses.replace(LOGIN_KIT, access_token_header="Access-Token", access_token_prefix="")
-    session = make_session(token=issue(), platform=platform)
-    session.mount("https://", HTTPAdapter())
-    requests_mock.get(
-        "https://open.tiktokapis.com/v2/x/",
-        status_code=302,
-        headers={"Location": "https://elsewhere.example/"},
-    )
-    requests_mock.get("https://elsewhere.example/", text="{}")
-    session.get("https://open.tiktokapis.com/v2/x/")
-    first, second = requests_mock.request_history
-
-    assert "Access-Token" in first.headers
-    assert "Access-Token" not in second.headers

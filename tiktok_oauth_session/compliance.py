@@ -12,23 +12,23 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from oauthlib.common import add_params_to_uri
 from oauthlib.oauth2 import Client, TokenExpiredError, WebApplicationClient
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
+from tiktok_oauth_session._http.reply_body import json_object
 from tiktok_oauth_session._http.transport import TOKEN_HEADERS
 from tiktok_oauth_session._oauth.responses import read_reply, token_fields
 from tiktok_oauth_session._tracebacks import without_variables
-from tiktok_oauth_session.errors import (
-    RevocationError,
-)
+from tiktok_oauth_session.errors import RevocationError, TokenError
 from tiktok_oauth_session.platforms import LOGIN_KIT, Parameters, Platform
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 
 if TYPE_CHECKING:
+    import requests
     from requests_oauthlib import OAuth2Session
 
 _Session = TypeVar("_Session", bound="OAuth2Session")
@@ -76,7 +76,7 @@ class TikTokClient(WebApplicationClient):
 
         Source: https://developers.tiktok.com/doc/login-kit-web
         """
-        require_secure(uri)
+        require_secure(uri, self.platform.insecure_hosts)
         if exposed := sorted(SECRET_PARAMETERS.intersection(kwargs)):
             raise ValueError(f"{', '.join(exposed)} must not be part of a URL that a browser is sent to.")
         asked = split_scopes(self.scope if scope is None else scope)
@@ -157,9 +157,10 @@ class TikTokClient(WebApplicationClient):
 
         Raises:
             TokenExpiredError: It has expired.
+            TokenError: It fits into no header.
             ValueError: There is none.
         """
-        require_secure(uri)
+        require_secure(uri, self.platform.insecure_hosts)
         access_token = self.token.get("access_token") or self.access_token
         if not access_token:
             raise ValueError("Missing access token.")
@@ -168,7 +169,7 @@ class TikTokClient(WebApplicationClient):
         headers = dict(headers or {})
         if self.platform.access_token_placement == "parameter":
             return str(add_params_to_uri(uri, [("access_token", access_token)])), headers, body
-        headers[self.platform.access_token_header] = self.platform.access_token_prefix + access_token
+        headers[self.platform.access_token_header] = header_with(self.platform, access_token)
         return uri, headers, body
 
     def prepare_token_revocation_request(  # type: ignore[override]  # parameters, not a written body
@@ -193,7 +194,7 @@ class TikTokClient(WebApplicationClient):
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
-        require_secure(revocation_url)
+        require_secure(revocation_url, self.platform.insecure_hosts)
         names = self.platform.revocation_parameters
         known = {"client_id": self.client_id, "token": token, **kwargs}
         missing = [_spoken(name) for name in names or () if not known.get(name)]
@@ -213,7 +214,7 @@ class TikTokClient(WebApplicationClient):
 
         Source: https://developers.tiktok.com/doc/login-kit-qr-code-authorization
         """
-        require_secure(url)
+        require_secure(url, self.platform.insecure_hosts)
         headers = _headers_for(self.platform, TOKEN_HEADERS)
         return url, headers, _written(names, {"client_id": self.client_id, **fields})
 
@@ -234,6 +235,49 @@ def add_token_to_json(platform: Platform, body: object, access_token: str) -> di
     if platform.access_token_placement == "parameter" and isinstance(body, dict):
         return {**body, "access_token": access_token}
     return None
+
+
+def header_with(platform: Platform, access_token: str) -> str:
+    """Return the header that shows the token.
+
+    Raises:
+        TokenError: It fits into no header. (requests' own error would quote it.)
+    """
+    if not (access_token.isascii() and access_token.isprintable() and access_token == access_token.strip()):
+        raise TokenError(
+            "The access token fits into no header: there is a line break, a space at an end, or a character "
+            "beyond ASCII in it. TikTok issues none like that: look at how it was kept.",
+            error="invalid_token",
+        )
+    return platform.access_token_prefix + access_token
+
+
+def shows_token(platform: Platform, request: requests.PreparedRequest, access_token: str) -> bool:
+    """Tell whether a request shows this token."""
+    if platform.access_token_placement == "header":
+        return (
+            request.headers.get(platform.access_token_header) == platform.access_token_prefix + access_token
+        )
+    query = dict(parse_qsl(urlsplit(request.url or "").query))
+    return access_token in (query.get("access_token"), _json_body(request).get("access_token"))
+
+
+def take_token_off(platform: Platform, request: requests.PreparedRequest) -> None:
+    """Take the access token off a request, wherever this surface wants to see it."""
+    if platform.access_token_placement == "header":
+        request.headers.pop(platform.access_token_header, None)
+        return
+    parts, body = urlsplit(request.url or ""), _json_body(request)
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in query if name != "access_token"]
+    if kept != query:
+        request.url = urlunsplit(parts._replace(query=urlencode(kept)))
+    if body.pop("access_token", None) is not None:
+        request.prepare_body(None, None, json=body)
+
+
+def _json_body(request: requests.PreparedRequest) -> dict[str, Any]:
+    return (json_object(request.body) if isinstance(request.body, bytes) else None) or {}
 
 
 def _spoken(name: str) -> str:
@@ -257,6 +301,15 @@ def _token_parameters(platform: Platform, fields: Mapping[str, Any]) -> dict[str
 
 
 # --- hooks -----------------------------------------------------------------------------------------
+
+
+class _Hook(functools.partial[Any]):
+    """A hook with its client, platform and secret, which it does not show."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.func.__name__} for {type(self.args[0]).__name__}>"
 
 
 def write_token_request(
@@ -340,10 +393,10 @@ def dialect_hooks(
     """Return the compliance hooks of a surface, by their kind."""
     # By position: a partial with keywords keeps a dict for them.
     bound = (client, platform, client_secret)
-    read = functools.partial(read_reply, platform)
+    read = _Hook(read_reply, platform)
     return {
-        "access_token_request": functools.partial(write_token_request, *bound),
-        "refresh_token_request": functools.partial(write_refresh_request, *bound),
+        "access_token_request": _Hook(write_token_request, *bound),
+        "refresh_token_request": _Hook(write_refresh_request, *bound),
         "access_token_response": read,
         "refresh_token_response": read,
     }

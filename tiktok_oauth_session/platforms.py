@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 #: What a surface sends: the name in RFC 6749 (or 7009) -> the name on the wire. What is not listed
@@ -64,8 +64,13 @@ class Platform:
     revocation_endpoint: str | None = None
     qr_code_endpoint: str | None = None
     qr_status_endpoint: str | None = None
+    #: What a session puts before a path: ``session.get("/v2/user/info/")``. None: it takes whole URLs only.
+    api_base: str | None = None
     #: The hosts (``host`` or ``host:port``) that may be shown an access token.
     api_hosts: tuple[str, ...] = ()
+    #: The hosts that are reached over plain http, where anybody on the way reads every secret: for a fake
+    #: in a container beside one's own. Loopback addresses need no such word.
+    insecure_hosts: tuple[str, ...] = ()
 
     # How a request is written.
     authorization_parameters: Parameters = field(default=None, hash=False)
@@ -112,23 +117,26 @@ class Platform:
         parts = urlsplit(self.token_endpoint)
         return f"{parts.scheme}://{parts.netloc}".lower()
 
-    def at(self, base_url: str) -> Platform:
+    def at(self, base_url: str, *, insecure: bool = False) -> Platform:
         """Return the same surface on another base URL, such as a fake or a proxy.
 
         Args:
             base_url: Scheme, host and port, with or without a path in front of TikTok's own.
+            insecure: Accept plain http to this host; see `insecure_hosts`.
         """
         base = base_url.rstrip("/")
+        host = urlsplit(base).netloc
 
         def moved(url: str | None) -> str | None:
             return url and base + urlsplit(url).path
 
-        endpoints = {
+        changed: dict[str, Any] = {
             each.name: moved(getattr(self, each.name))
             for each in dataclasses.fields(self)
-            if each.name.endswith("_endpoint")
+            if each.name.endswith("_endpoint") or each.name == "api_base"
         }
-        return dataclasses.replace(self, api_hosts=(urlsplit(base).netloc,), **endpoints)  # type: ignore[arg-type]  # only str|None fields are in it
+        insecure_hosts = (host,) if insecure else ()
+        return dataclasses.replace(self, api_hosts=(host,), insecure_hosts=insecure_hosts, **changed)
 
 
 def _same(*names: str) -> dict[str, str]:
@@ -148,6 +156,7 @@ LOGIN_KIT = Platform(
     revocation_endpoint="https://open.tiktokapis.com/v2/oauth/revoke/",
     qr_code_endpoint="https://open.tiktokapis.com/v2/oauth/get_qrcode/",
     qr_status_endpoint="https://open.tiktokapis.com/v2/oauth/check_qrcode/",
+    api_base="https://open.tiktokapis.com",
     api_hosts=("open.tiktokapis.com",),
     authorization_parameters=_same(
         "response_type",
@@ -180,6 +189,7 @@ LOGIN_KIT_V1 = Platform(
     revocation_endpoint="https://open-api.tiktok.com/oauth/revoke/",
     qr_code_endpoint="https://open-api.tiktok.com/v0/oauth/get_qrcode",
     qr_status_endpoint="https://open-api.tiktok.com/v0/oauth/check_qrcode",
+    api_base="https://open-api.tiktok.com",
     api_hosts=("open-api.tiktok.com",),
     authorization_parameters=_same("response_type", "scope", "redirect_uri", "state"),
     token_parameters=_same("client_secret", "code", "grant_type"),

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
@@ -17,7 +17,9 @@ from requests_oauthlib import OAuth2Session
 
 from tiktok_oauth_session._connection.process_memory import Updater, memory, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
-from tiktok_oauth_session._http.allowed_hosts import is_one_of, origin_of, require_secure, verdict_on
+from tiktok_oauth_session._http.allowed_hosts import origin_of, past_proxies, require_secure, verdict_on
+from tiktok_oauth_session._http.cached_replies import keeps_replies, mark_of, marked, without_mark
+from tiktok_oauth_session._http.method_order import class_to_make, require_called, takes_positional
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
@@ -25,7 +27,14 @@ from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session._tracebacks import clear_frames, without_variables
-from tiktok_oauth_session.compliance import TikTokClient, add_token_to_json, dialect_hooks
+from tiktok_oauth_session.compliance import (
+    TikTokClient,
+    add_token_to_json,
+    dialect_hooks,
+    header_with,
+    shows_token,
+    take_token_off,
+)
 from tiktok_oauth_session.errors import ReauthorizationRequired, RevocationError, TokenError, TokenExpired
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.stores import TokenStore
@@ -38,6 +47,8 @@ if TYPE_CHECKING:
     from tiktok_oauth_session.qr import QRLogin
 
 log = logging.getLogger(__name__)
+
+_Made = TypeVar("_Made", bound="TikTokOAuth2Mixin")
 
 #: The kinds of hooks that requests-oauthlib knows.
 _HOOKS = (
@@ -60,10 +71,23 @@ class _InOrder(dict[Callable[..., Any], None]):
         self[hook] = None
 
 
-class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
+def _as_asked(response: requests.Response, access_token: str, mark: str) -> requests.Response:
+    """Let a response say the URL that the caller asked for, which `raise_for_status` quotes.
+
+    What was sent stands in its `request`.
+    """
+    for each in (response, *response.history):
+        url = without_mark(each.url or "", mark) if mark else each.url
+        each.url = url and redact(url, [access_token])
+    return response
+
+
+class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     """What makes an `OAuth2Session`, of whatever framework, speak TikTok and stay logged in.
 
-    See `TikTokOAuth2Session` for what it does.
+    See `TikTokOAuth2Session` for what it does. Whatever class stands beside it in the method resolution
+    order, or in the place of `requests.Session` when a session is made, has its `request` and `send`
+    called; but for requests-oauthlib's own `request`, which logs secrets and refreshes by itself.
     """
 
     # Defaults of what few sessions have: instances of a class share the keys of up to 29 attributes.
@@ -73,6 +97,37 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     _client_token_guard: PerProcess[threading.Lock] | None = None
     _told_where_it_went = False
     _told_bare: frozenset[str] = frozenset()
+    #: The next class after it is asked to send.
+    _passed_over: type = OAuth2Session
+    #: Whether a class beside it gives replies out again; and which one takes what is passed by position.
+    _keeps_replies = False
+    _takes_positional: type | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Look once at what stands beside it.
+
+        Raises:
+            TypeError: A class stands where nobody would call it.
+        """
+        super().__init_subclass__(**kwargs)
+        require_called(cls)
+        cls._keeps_replies = keeps_replies(cls)
+        cls._takes_positional = takes_positional(cls)
+
+    def __new__(cls: type[_Made], *args: Any, **kwargs: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
+        """Make an instance of the class that calls everybody who is to be called.
+
+        Raises:
+            TypeError: A class that stands first would take the client key for something of its own.
+        """
+        first = cls._takes_positional
+        if args and first and not {"client_key", "client_id"} & kwargs.keys():
+            raise TypeError(
+                f"{first.__name__} stands before TikTokOAuth2Session in {cls.__name__} and takes what is "
+                "passed by position: pass client_key= by name."
+            )
+        made: _Made = super().__new__(class_to_make(cls, TikTokOAuth2Mixin))
+        return made
 
     @without_variables
     def __init__(
@@ -169,16 +224,18 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
 
         Order of operations:
 
-        1. A URL that is neither https nor on this machine is refused.
+        1. A path, such as ``/v2/user/info/``, is completed with the platform's `api_base`. Plain http to
+           another machine is refused.
         2. Unless the URL is on one of the API's hosts, the request is sent without the token.
         3. A token that is about to expire is refreshed first; see `fresh_token`.
-        4. ``protected_request`` hooks run, the token is added, the request is sent.
+        4. ``protected_request`` hooks run; where they led to another URL, it is judged as the first one was.
+           The token is added, the request is sent. At each redirect the token goes on only to where it may.
         5. If TikTok says that the access token is invalid, it is refreshed once, and the request is
            sent once more if its body can be.
 
         Args:
             method: As for `requests.Session.request`, like all that is not named here.
-            url: Where to.
+            url: Where to, or a path of the API.
             data: The body.
             headers: The headers; the dict is not changed.
             withhold_token: Send it without the token.
@@ -195,59 +252,118 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
                 many seconds it is worth another call, where that is known.
             TokenNotSaved: It was refreshed and could not be saved.
             StoreError: The store failed, and no token is known that works.
+            requests.RequestException: Whatever requests raises, for a URL that is none among others. It does
+                not quote the token.
         """
         outer = sys.exc_info()[1]
         try:
-            platform = self.platform
-            may_travel, may_see_token = verdict_on(url, (*platform.api_hosts, *self.api_hosts))
-            if not may_travel:
-                require_secure(url)
-            token: Any = None
-            if not withhold_token and (may_see_token or self._goes_bare(url)):
-                token = self.token
-                # Most calls end here: the token is there, and fresh for longer than any window.
-                if type(token) is not TikTokToken or pending or not token.is_good_for_long():
-                    token = self._usable_token(client_secret or self.client_secret)
-            if not token:
-                return requests.Session.request(
-                    self, method, url, data=data, headers=headers, files=files, **kwargs
-                )
-            rewind = None if data is None and not files else rewinder(data, files)
-            response = self._send_with(method, url, data, headers, files, kwargs, token)
-            if says_token_is_dead(platform, response) and self._carried(token, response):
-                newer = self._renewed(token, client_secret or self.client_secret, response)
-                if rewind is None or rewind():
-                    return self._send_with(method, url, data, headers, files, kwargs, newer)
-                log.info("the token was refreshed; the request is not sent again, for its body is gone")
+            secret = client_secret or self.client_secret
+            return self._sent(
+                method, url, data, headers, files, kwargs, secret, withhold_token=withhold_token
+            )
         except BaseException as error:
-            del client_secret
+            client_secret = secret = None
             clear_frames(error, outer)
             raise
+
+    def _sent(
+        self,
+        method: str,
+        url: str,
+        data: Any,
+        headers: Mapping[str, str] | None,
+        files: Any,
+        kwargs: dict[str, Any],
+        secret: str | None,
+        *,
+        withhold_token: bool,
+    ) -> requests.Response:
+        """Send a request, with the token if its destination may see it, and again with a newer one."""
+        url, may_see_token = self._destination(url)
+        token: Any = None
+        if may_see_token and not withhold_token:
+            token = self.token
+            # Most calls end here: the token is there, and fresh for longer than any window.
+            if type(token) is not TikTokToken or pending or not token.is_good_for_long():
+                token = self._usable_token(secret)
+        if not token:
+            if not withhold_token and not may_see_token:
+                self._tell_bare(url)
+            return self._send_on(method, url, data=data, headers=headers, files=files, **kwargs)
+        rewind = None if data is None and not files else rewinder(data, files)
+        response = self._send_with(method, url, data, headers, files, kwargs, token)
+        platform, access_token = self.platform, token.access_token or ""
+        # The caller's own `auth=` may have replaced our token, and a redirect may have lost it.
+        if says_token_is_dead(platform, response) and shows_token(platform, response.request, access_token):
+            newer = self._renewed(token, secret, response)
+            if rewind is None or rewind():
+                return self._send_with(method, url, data, headers, files, kwargs, newer)
+            log.info("the token was refreshed; the request is not sent again, for its body is gone")
         return response
 
-    def _carried(self, token: TikTokToken, response: requests.Response) -> bool:
-        """Tell whether it was our token that was refused: the caller's own `auth=` replaces it."""
-        if self.platform.access_token_placement == "parameter":
-            return True
-        shown = response.request.headers.get(self.platform.access_token_header)
-        return shown == self.platform.access_token_prefix + (token.access_token or "")
+    def _send_on(self, method: str, url: str, **kwargs: Any) -> requests.Response:
+        """Hand a request on to whoever comes next."""
+        onward: Any = super(self._passed_over, self)
+        response: requests.Response = onward.request(method, url, **kwargs)
+        return response
 
-    def _goes_bare(self, url: str) -> bool:
+    def _destination(self, url: Any) -> tuple[str, bool]:
+        """Return where a request goes, and whether the token may go there.
+
+        Raises:
+            InsecureTransportError: Plain http to another machine.
+            requests.RequestException: It is no URL at all.
+        """
+        if type(url) is not str:
+            # As requests reads it.
+            url = url.decode() if isinstance(url, bytes) else str(url)
+        platform = self.platform
+        if url[:1] == "/" and url[1:2] != "/" and "\\" not in url and platform.api_base:
+            url = platform.api_base + url
+        hosts = (*platform.api_hosts, *self.api_hosts) if self.api_hosts else platform.api_hosts
+        may_travel, may_see_token = verdict_on(url, hosts, platform.insecure_hosts)
+        if not may_travel:
+            requests.PreparedRequest().prepare_url(url, None)
+            require_secure(url, platform.insecure_hosts)
+        return url, may_see_token
+
+    def _may_see_token(self, url: str | None) -> bool:
+        hosts = (*self.platform.api_hosts, *self.api_hosts)
+        return verdict_on(url or "", hosts, self.platform.insecure_hosts).may_see_token
+
+    def _tell_bare(self, url: str) -> None:
         """Say once that a host does not see the token."""
         host = origin_of(url).host
-        if host not in self._told_bare:
+        if host and host not in self._told_bare:
             self._told_bare |= {host}
             log.warning(
                 "requests to %s go without the token; api_hosts= names further hosts that may see it", host
             )
-        return False
 
     def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """At a redirect, take the token off for hosts that may not see it, in whatever header it is."""
-        parent: Any = requests.Session  # its stubs give this method no types
-        parent.rebuild_auth(self, prepared_request, response)
-        if not is_one_of(prepared_request.url or "", (*self.platform.api_hosts, *self.api_hosts)):
-            prepared_request.headers.pop(self.platform.access_token_header, None)
+        """At a redirect, take the token off where it may not go on, wherever in the request it is.
+
+        That is to another host than the API's, and wherever requests takes off an Authorization header.
+        """
+        ours: Any = super()  # the stubs give these methods no types
+        here, there = response.request.url, prepared_request.url
+        if self._may_see_token(here) and (
+            ours.should_strip_auth(here, there) or not self._may_see_token(there)
+        ):
+            take_token_off(self.platform, prepared_request)
+        ours.rebuild_auth(prepared_request, response)
+
+    def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
+        """At a redirect, go past all proxies where the token goes to this machine over plain http."""
+        ours: Any = super()  # the stubs give it no types
+        rebuilt = ours.rebuild_proxies(prepared_request, proxies)
+        url = prepared_request.url or ""
+        return past_proxies(url, {"proxies": rebuilt})["proxies"] if self._may_see_token(url) else rebuilt
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Go past all proxies where the token goes to this machine over plain http."""
+        settings: Any = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return past_proxies(url, settings) if url[:5] == "http:" and self._may_see_token(url) else settings
 
     def get_adapter(self, url: str) -> BaseAdapter:
         """Return what sends a request to a URL; in a forked child, over connections of its own."""
@@ -279,27 +395,34 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         hooks = self._hooks["protected_request"] if self._hooks else ()
         for hook in hooks:
             url, headers, data = hook(url, headers, data)
+        if hooks:
+            url, may_see_token = self._destination(url)
+            if not may_see_token:
+                self._tell_bare(url)
+                return self._send_on(method, url, headers=headers, data=data, files=files, **kwargs)
         platform, access_token = self.platform, token.get("access_token") or ""
-        if (
-            platform.access_token_placement == "header"
-            and access_token
-            and type(self._client) is TikTokClient
-        ):
+        in_header = platform.access_token_placement == "header"
+        if in_header and access_token and type(self._client) is TikTokClient:
             # What its `add_token` would do.
-            if hooks:
-                require_secure(url)
-            shown = platform.access_token_prefix + access_token
-            headers = {**(headers or {}), platform.access_token_header: shown}
+            headers = {**(headers or {}), platform.access_token_header: header_with(platform, access_token)}
         else:
             url, headers, data, kwargs = self._shown(method, url, data, headers, kwargs, token)
+        mark = mark_of(self.client_id, self.open_id or access_token) if self._keeps_replies else ""
         try:
-            return requests.Session.request(
-                self, method, url, headers=headers, data=data, files=files, **kwargs
+            response = self._send_on(
+                method,
+                marked(url, mark) if mark else url,
+                headers=headers,
+                data=data,
+                files=files,
+                **kwargs,
             )
         except requests.RequestException as error:
             if redact(str(error), [access_token]) == str(error):
                 raise
             failure = type(error)(redact(str(error), [access_token]))
+        else:
+            return response if in_header and not mark else _as_asked(response, access_token, mark)
         # Out here, so that not even the context holds the text with the token in it.
         raise failure
 
@@ -314,8 +437,6 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
     ) -> tuple[str, Mapping[str, str] | None, Any, dict[str, Any]]:
         """Return a request that shows the token where a surface, or a client of the caller's, wants it."""
         if self.platform.access_token_placement == "parameter":
-            # At a redirect to another host a header is taken off, but no parameter.
-            kwargs = {"allow_redirects": False, **kwargs}
             silence_urllib3()
         body = add_token_to_json(self.platform, kwargs.get("json"), token.access_token or "")
         if body is not None:

@@ -1,4 +1,4 @@
-"""pytest plugin: our session in the place of `requests_oauthlib.OAuth2Session`.
+"""pytest plugin: our session in the place of `requests_oauthlib.OAuth2Session` and of `requests.Session`.
 
 A run without this plugin comes first, with the same cache folder: pytest notes there which tests
 fail with the base class. With this plugin, those tests and the ones that docs/deviations.md
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import requests_oauthlib
 from plain_oauth import PLAIN_OAUTH
 
@@ -31,17 +32,24 @@ class PlainOAuth2Session(TikTokOAuth2Session):
 # Here, not in a hook: Flask-Dance brings a pytest plugin of its own, which is imported next.
 # And not in requests_oauthlib.oauth2_session: the base class calls `super(OAuth2Session, self)`.
 requests_oauthlib.OAuth2Session = PlainOAuth2Session
+# What requests' own tests make, and what `requests.get` does.
+requests.Session = requests.sessions.Session = TikTokOAuth2Session
 
 
-def deviations() -> dict[str, str]:
-    """Tests that are to fail, each with the heading it stands under in docs/deviations.md."""
+def deviations(projects: set[str]) -> dict[str, str]:
+    """Tests of these projects that are to fail, with their headings in docs/deviations.md."""
     found, heading = {}, ""
     for line in DEVIATIONS.read_text().splitlines():
         if line.startswith("## "):
             heading = line[3:]
-        elif match := re.fullmatch(r"- `(\S+::\S+)`", line):
+        elif (match := re.fullmatch(r"- `(\S+::\S+)`", line)) and project_of(match[1]) in projects:
             found[match[1]] = heading
     return found
+
+
+def project_of(test: str) -> str:
+    """Return in whose sdist a test is."""
+    return test.partition("/")[0]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,7 +57,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     with_base = config.cache.get("cache/lastfailed", {})
     if len(with_base) > BASE_FAILURES_MAX:
         pytest.exit(f"{len(with_base)} tests fail with the base class already", returncode=1)
-    reasons = dict.fromkeys(with_base, "fails with the base class too") | deviations()
+    projects = {project_of(item.nodeid) for item in items}
+    reasons = dict.fromkeys(with_base, "fails with the base class too") | deviations(projects)
     for item in items:
         if reason := reasons.pop(item.nodeid, None):
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True))

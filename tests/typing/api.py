@@ -93,6 +93,7 @@ assert_type(response, requests.Response)
 assert_type(
     session.post("https://open.tiktokapis.com/v2/video/list/", json={"max_count": 1}), requests.Response
 )
+assert_type(session.get("/v2/user/info/"), requests.Response)
 assert_type(session.request("GET", "https://a.example/", withhold_token=True), requests.Response)
 assert_type(unwrap(response), Any)
 
@@ -105,6 +106,8 @@ revoke_token(session.token, open_id="fake-id", platform=LOGIN_KIT_V1, token_time
 # --- platforms and tokens
 
 assert_type(LOGIN_KIT.at("http://127.0.0.1:8080"), Platform)
+assert_type(LOGIN_KIT.at("http://fake-tiktok:9400", insecure=True), Platform)
+assert_type(LOGIN_KIT.api_base, str | None)
 assert_type(LOGIN_KIT.token_endpoint, str)
 assert_type(LOGIN_KIT.revocation_endpoint, str | None)
 

@@ -74,6 +74,7 @@ class SessionTokenMixin(_Base):
 
     @token.deleter
     def token(self) -> None:
+        """Forget it here; a store is asked again."""
         self._let_client_use(TikTokToken())
         if beside := self._framework_token():
             # As it does where it has looked up none.

@@ -6,7 +6,7 @@ import functools
 import ipaddress
 import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oauthlib.oauth2 import InsecureTransportError
 from urllib3.exceptions import LocationParseError
@@ -58,14 +58,14 @@ def is_loopback(url: str | None) -> bool:
         return False
 
 
-def require_secure(url: str) -> None:
-    """Refuse plain http, but for loopback addresses.
+def require_secure(url: str, insecure_hosts: Iterable[str] = ()) -> None:
+    """Refuse plain http, but for loopback addresses and what a platform says of its own hosts.
 
     Raises:
         InsecureTransportError: The URL is neither https nor on this machine.
     """
     scheme = origin_of(url).scheme
-    if scheme != "https" and not (scheme == "http" and is_loopback(url)):
+    if scheme != "https" and not (scheme == "http" and (is_loopback(url) or is_one_of(url, insecure_hosts))):
         raise InsecureTransportError("Secrets travel over https only (plain http is for loopback addresses).")
 
 
@@ -78,27 +78,37 @@ def is_one_of(url: str, hosts: Iterable[str]) -> bool:
 class Verdict(NamedTuple):
     """What may travel to a URL."""
 
-    #: Whether secrets may at all: https, or this machine.
+    #: Whether a request may at all. What is not plain http may: it is https, or for requests to refuse.
     may_travel: bool
-    #: Whether the token may: it is on one of the hosts that were named, too.
+    #: Whether the token may: secrets may, and it is on one of the hosts that were named.
     may_see_token: bool
 
 
-def verdict_on(url: str, hosts: tuple[str, ...]) -> Verdict:
+def verdict_on(url: str, hosts: tuple[str, ...], insecure_hosts: tuple[str, ...] = ()) -> Verdict:
     """Judge a URL as `require_secure` and `is_one_of` do, in one look-up when it was judged before."""
     if "?" in url or "#" in url:
         # Neither says where; and what they hold is not remembered.
         url = _BEFORE_QUERY.match(url)[0]  # type: ignore[index]  # matches anything
-    return _verdict(url, hosts)
+    return _verdict(url, hosts, insecure_hosts)
 
 
 @functools.lru_cache(maxsize=256)
-def _verdict(url: str, hosts: tuple[str, ...]) -> Verdict:
+def _verdict(url: str, hosts: tuple[str, ...], insecure_hosts: tuple[str, ...]) -> Verdict:
     try:
-        require_secure(url)
+        require_secure(url, insecure_hosts)
     except InsecureTransportError:
-        return Verdict(may_travel=False, may_see_token=False)
+        return Verdict(may_travel=origin_of(url).scheme != "http", may_see_token=False)
     return Verdict(may_travel=True, may_see_token=is_one_of(url, hosts))
+
+
+def past_proxies(url: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return requests' settings for a URL, without any proxy if it is plain http to this machine.
+
+    A proxy would read along, and mean another machine by the address.
+    """
+    if origin_of(url).scheme == "http" and is_loopback(url):
+        return {**settings, "proxies": {}}
+    return settings
 
 
 @functools.lru_cache(maxsize=256)

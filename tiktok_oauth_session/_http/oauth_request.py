@@ -15,6 +15,8 @@ import requests
 import urllib3
 from requests.exceptions import ConnectTimeout, InvalidSchema, ProxyError, RequestException
 
+from tiktok_oauth_session._http.allowed_hosts import past_proxies
+from tiktok_oauth_session._http.cached_replies import keeps_replies
 from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
 from tiktok_oauth_session._http.pooled_connection import PooledConnection, sending_once
 from tiktok_oauth_session._http.redaction import redact, redact_query, secrets_in, silence_urllib3
@@ -87,13 +89,16 @@ class OAuthRequest:
         request = requests.Request(method, url, headers={**identity, **headers}, auth=transport.auth, **body)
         self._session = session
         self._prepared = request.prepare()
-        self._settings = session.merge_environment_settings(
+        if keeps_replies(type(session)):
+            self._prepared.headers["Cache-Control"] = "no-store"
+        settings: Any = session.merge_environment_settings(
             self._prepared.url or url,
             dict(transport.proxies or {}),
             False,  # noqa: FBT003 - requests takes `stream` by position
             transport.verify,
             transport.cert,
         )
+        self._settings = past_proxies(self._prepared.url or url, settings)
         self._timeout = transport.timeout
         query = dict(parse_qsl(url.partition("?")[2]))
         self._secrets = [secret for fields in (query, *body.values()) for secret in secrets_in(fields)]

@@ -205,7 +205,7 @@ class AuthorizationMixin(_Base):
         from tiktok_oauth_session._oauth.grants import exchange_code
 
         url = token_url or self.platform.token_endpoint
-        require_secure(url)
+        require_secure(url, self.platform.insecure_hosts)
         redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)
         consent = self._consent(code, authorization_response, state, code_verifier, redirect_uri)
         if verifier := code_verifier or consent.code_verifier:

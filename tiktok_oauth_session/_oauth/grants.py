@@ -173,7 +173,7 @@ class RefreshGrant:
             InsecureTransportError: It would travel unencrypted.
         """
         session, platform, url = self._session, self._session.platform, self._url
-        require_secure(url)
+        require_secure(url, platform.insecure_hosts)
         parameters = {"scope": session.scope, **session.auto_refresh_kwargs, **self._extra}
         if platform.token_endpoint_auth_method == "client_secret_post" and self._secret:
             parameters.setdefault("client_secret", self._secret)

@@ -442,7 +442,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
             adapter = self.get_adapter(self._refresh_url() or "")
         except InvalidSchema:
             return False
-        return type(adapter).send is HTTPAdapter.send
+        # A stand-in is mounted, or put in the place of `send` (requests-mock, responses). Who only watches
+        # there, as OpenTelemetry does, keeps the name of the module.
+        sends = (type(adapter).send.__module__, OAuth2Session.send.__module__)
+        return type(adapter).send is HTTPAdapter.send and sends == ("requests.adapters", "requests.sessions")
 
     def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
         """Use a token that is safely kept from now on, unless another thread has a newer one.

@@ -65,14 +65,6 @@ def test_readme__usage(tiktok, monkeypatch, tmp_path, capsys):
     assert len(tiktok.requests_to("user_info")) == 2
 
 
-def test_testing_page__example():
-    """The test on the page about testing passes."""
-    names: dict[str, object] = {}
-    run(python_blocks("docs/testing.md")[0], "docs/testing.md", names)
-
-    assert names["test_login_and_refresh"]() is None
-
-
 def test_web_application_page__login(tiktok, tmp_path):
     """The web application of its page logs a user in over two requests, and shows who it is."""
     pytest.importorskip("flask", reason="pip install flask")

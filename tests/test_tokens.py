@@ -306,6 +306,7 @@ def test_token__is_a_copy():
         (" user.info.basic , video.list,", ["user.info.basic", "video.list"]),
         (["user.info.basic", "video.list"], ["user.info.basic", "video.list"]),
         (("video.list",), ["video.list"]),
+        (["user.info.basic,video.list"], ["user.info.basic", "video.list"]),
         ([4, 15], ["4", "15"]),
         ("", []),
         (None, []),

@@ -234,8 +234,9 @@ def split_scopes(scope: object) -> list[str]:
     if isinstance(scope, str):
         return re.findall(r"[^\s,]+", scope)
     if isinstance(scope, (list, tuple, set, frozenset)):
-        return [str(part) for part in scope]
-    return [str(scope)]
+        # oauthlib makes a list of one element of TikTok's commas.
+        return [each for part in scope for each in split_scopes(str(part))]
+    return split_scopes(str(scope))
 
 
 def _number(value: object) -> int | float | None:

@@ -353,7 +353,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         if self._holds_client_token(token):
             return self._renewed_client_token(token)
         if lacking := self._lacking(token, secret):
-            if token.expires_at is None or token.freshness() is not Freshness.EXPIRED:
+            if token.access_token and (
+                token.expires_at is None or token.freshness() is not Freshness.EXPIRED
+            ):
                 return token
             self._refuse(lacking)
         return self._adopt(token, self._connection(token, secret).fresh(token))

@@ -181,12 +181,15 @@ class TikTokToken(dict[str, Any]):
         """Tell how urgent a refresh is.
 
         A token that was issued without a lifetime is used until TikTok refuses it, as is one that
-        cannot be refreshed. One of which nobody knows when it was issued is taken for expired.
+        cannot be refreshed. One of which nobody knows when it was issued is taken for expired, and so is one
+        that holds no access token.
 
         Args:
             now: Unix time in seconds; the clock's, if None.
         """
         expires_at = self.get("expires_at")
+        if not self.get("access_token"):
+            return Freshness.EXPIRED
         if expires_at is None:
             is_old = bool(self.get("refresh_token")) and ISSUED_AT not in self
             return Freshness.EXPIRED if is_old else Freshness.FRESH
@@ -203,7 +206,7 @@ class TikTokToken(dict[str, Any]):
     def is_good_for_long(self) -> bool:
         """Tell whether no window of any length has begun, which is quicker than `freshness`."""
         left: float = self.get("expires_at", 0.0) - time.time()
-        return left > ADVISORY_WINDOW_S
+        return left > ADVISORY_WINDOW_S and bool(self.get("access_token"))
 
     def marked(self, **marks: Any) -> TikTokToken:
         """Return this token with other marks: those given, and no older ones."""

@@ -559,6 +559,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin):
         Raises:
             TokenError: TikTok gave none.
             Exception: Whatever `token_updater` raises.
+            InsecureTransportError: The token endpoint is plain http to another machine.
 
         Source: https://developers.tiktok.com/doc/client-access-token-management
         """

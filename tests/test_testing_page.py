@@ -53,6 +53,7 @@ def test_fake(pytester, number):
 
 def test_cassette__recorded_and_played(pytester, fake):
     """A cassette is recorded with an account, holds no secret, and is played without account and network."""
+    pytest.importorskip("vcr")
     path = pytester.makepyfile(test_cassette=block("Cassettes"))
     token = fake.issue_token()
     with fake.serve() as server:

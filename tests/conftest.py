@@ -10,7 +10,7 @@ from network_like import NetworkLike
 from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
 
-pytest_plugins = ["exchanges", "pytester", "redis_server", "servers"]
+pytest_plugins = ["exchanges", "redis_server", "servers"]
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")

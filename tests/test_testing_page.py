@@ -6,18 +6,17 @@ import gzip
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 import requests
+import vcr
+from pytest_runs import WITHOUT_PLUGIN, run_tests
 
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TikTokOAuth2Session
 
 PAGE = Path(__file__).parents[1] / "docs/testing.md"
-WITHOUT_PLUGIN = ("-p", "no:tiktok_oauth_session")
 
 
 def block(heading, number=0):
@@ -26,36 +25,43 @@ def block(heading, number=0):
     return re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)[number]
 
 
+@pytest.fixture
+def write(tmp_path):
+    """Writes a block of the page into a file."""
+
+    def write_block(*where):
+        path = tmp_path / "test_page.py"
+        path.write_text(block(*where))
+        return path
+
+    return write_block
+
+
 FIVE = ["test_log_in", "test_call", "test_expired", "test_401", "test_revoke"]
 
 
 @pytest.mark.parametrize("options", [(), WITHOUT_PLUGIN], ids=["with the plugin", "without"])
 @pytest.mark.parametrize("order", [FIVE, FIVE[::-1]], ids=["as printed", "the other way round"])
-def test_requests_mock(pytester, options, order):
+def test_requests_mock(write, options, order):
     """The five tests pass in any order, though all of them use the same literal refresh token."""
-    path = pytester.makepyfile(test_tiktok=block("requests-mock"))
+    path = write("requests-mock")
 
-    result = pytester.runpytest_subprocess(
-        "-v", "-W", "error", *options, *(f"{path}::{name}" for name in order)
-    )
+    passed, failed, names, output = run_tests(path, *options, *(f"{path}::{name}" for name in order))
 
-    result.assert_outcomes(passed=5)
-    assert order == re.findall(r"::(\w+) PASSED", result.stdout.str())
+    assert (5, 0, order) == (passed, failed, names), output
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["without a socket", "over HTTP"])
-def test_fake(pytester, number):
+def test_fake(write, number):
     """The tests with the fixtures of the package's plugin pass."""
-    pytester.makepyfile(block("The fake TikTok", number))
+    passed, failed, _, output = run_tests(write("The fake TikTok", number))
 
-    pytester.runpytest_subprocess("-q", "-W", "error").assert_outcomes(passed=1)
+    assert (1, 0) == (passed, failed), output
 
 
-def test_cassette__recorded_and_played(pytester, fake):
+def test_cassette__recorded_and_played(write, fake):
     """A cassette is recorded with an account, holds no secret, and is played without account and network."""
-    pytest.importorskip("vcr")
-    path = pytester.makepyfile(test_cassette=block("Cassettes"))
-    token = fake.issue_token()
+    path, token = write("Cassettes"), fake.issue_token()
     with fake.serve() as server:
         play = {**os.environ, "TIKTOK_API": server.url}
         record = {
@@ -64,22 +70,15 @@ def test_cassette__recorded_and_played(pytester, fake):
             "TIKTOK_CLIENT_SECRET": fake.client_secret,
             "TIKTOK_REFRESH_TOKEN": token["refresh_token"],
         }
-        first = run(path, record)
-    second = run(path, play)
+        recorded = run_tests(path, env=record)
+    played = run_tests(path, env=play)
     cassette = (path.parent / "cassettes/profile.yaml").read_text()
 
-    assert (0, 0) == (first.returncode, second.returncode), first.stdout + second.stdout
+    assert (1, 0) == recorded[:2], recorded[-1]
+    assert (1, 0) == played[:2], played[-1]
     assert ["refresh", "user_info"] == [each.endpoint for each in fake.requests]
     assert 2 == cassette.count("- request:")
     assert [] == [secret for secret in secrets_of(fake, token) if secret in cassette]
-
-
-def run(path, environment):
-    """Run a test file with our own pytest."""
-    command = [sys.executable, "-m", "pytest", "-q", str(path)]
-    return subprocess.run(
-        command, cwd=path.parent, env=environment, capture_output=True, text=True, check=False
-    )
 
 
 def secrets_of(fake, *tokens):
@@ -99,7 +98,6 @@ def secrets_of(fake, *tokens):
 @pytest.fixture
 def recorder(tmp_path, monkeypatch):
     """The recorder of the page, whose cassettes lie in a directory of this test."""
-    pytest.importorskip("vcr")
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "page"}
     exec(compile(block("Cassettes"), PAGE.name, "exec"), names)  # noqa: S102 - our own documentation
@@ -161,8 +159,6 @@ def test_cassette__compressed_reply(recorder, fake, tmp_path):
 
 def test_cassette__the_search_finds_secrets(recorder, fake, tmp_path):
     """The search is no sham: a recorder that filters nothing is caught by it."""
-    import vcr
-
     with fake.serve() as server, vcr.use_cassette(str(tmp_path / "plain.yaml")):
         form = {"grant_type": "refresh_token", "refresh_token": "rft.fake", "client_secret": "fake-secret"}
         requests.post(f"{server.url}/v2/oauth/token/", form, timeout=10)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-WITHOUT_PLUGIN = ("-p", "no:tiktok_oauth_session")
+from pytest_runs import WITHOUT_PLUGIN, run_tests
 
 #: Two tests that begin with the same literal refresh token, expired, and an updater of their own.
 TESTS = '''
@@ -57,11 +56,14 @@ def test_same_literal(mock, name):
 
 
 @pytest.mark.parametrize("options", [(), WITHOUT_PLUGIN], ids=["with the plugin", "without"])
-def test_requests_mock__same_literal_refresh_token(pytester, options):
+def test_requests_mock__same_literal_refresh_token(tmp_path, options):
     """A test with requests-mock sends its refresh, whatever came of the same literal in other tests."""
-    pytester.makepyfile(TESTS)
+    path = tmp_path / "test_mocked.py"
+    path.write_text(TESTS)
 
-    pytester.runpytest_subprocess("-q", *options).assert_outcomes(passed=8)
+    passed, failed, _, output = run_tests(path, *options)
+
+    assert (8, 0) == (passed, failed), output
 
 
 #: The same over real HTTP, where a process does remember its connections.
@@ -95,12 +97,15 @@ def forgotten():
 
 
 @pytest.mark.parametrize(
-    ("tests", "options", "passed"),
+    ("tests", "options", "expected"),
     [(SERVED, (), 2), (SERVED + FORGET, WITHOUT_PLUGIN, 2), (SERVED, WITHOUT_PLUGIN, 1)],
     ids=["plugin", "forget_connections", "neither"],
 )
-def test_served__same_literal_refresh_token(pytester, tests, options, passed):
+def test_served__same_literal_refresh_token(tmp_path, tests, options, expected):
     """Over real HTTP the plugin keeps tests apart, or `forget_connections` does; without either they meet."""
-    pytester.makepyfile(tests)
+    path = tmp_path / "test_served.py"
+    path.write_text(tests)
 
-    pytester.runpytest_subprocess("-q", *options).assert_outcomes(passed=passed, failed=2 - passed)
+    passed, failed, _, output = run_tests(path, *options)
+
+    assert (expected, 2 - expected) == (passed, failed), output

@@ -174,12 +174,13 @@ def test_certificate__of_nobody(of_nobody, make_session, issue, monkeypatch, var
     base = f"https://127.0.0.1:{of_nobody.server_port}"
     session = make_session(token=issue(), platform=LOGIN_KIT.at(base), token_timeout=5)
     session.mount("https://", requests.adapters.HTTPAdapter())
-    callback = "https://app.example/callback/?code=fake-code"
+    _, state = session.authorization_url()
+    callback = f"https://app.example/callback/?code=fake-code&state={state}"
 
     with pytest.raises(NoReply) as caught:
         session.refresh_token()
     with pytest.raises(NoReply):
-        session.fetch_token(authorization_response=callback, state=False)
+        session.fetch_token(authorization_response=callback)
     with pytest.raises(requests.exceptions.SSLError):
         session.get(f"{base}/v2/user/info/")
 

@@ -82,14 +82,6 @@ def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
     assert 1 == len(fake.requests_to("user_info"))
 
 
-def test_testing_page__example():
-    """The test on the page about testing passes."""
-    names: dict[str, object] = {}
-    run(python_blocks("docs/testing.md")[0], "docs/testing.md", names)
-
-    assert names["test_login_and_refresh"]() is None
-
-
 class WebApplication:
     """The application of the page about web applications, and a browser that uses it."""
 
@@ -258,7 +250,7 @@ def test_pages__numbers_of_leases(module):
     assert f"it lasts {leases.UNKEPT_LEASE_S:g} seconds" in text
 
 
-PAGES = ["README.md", *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md")))]
+PAGES = ["README.md", "SECURITY.md", *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md")))]
 
 
 @pytest.mark.parametrize("page", PAGES)

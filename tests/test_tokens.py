@@ -81,6 +81,15 @@ def test_freshness__expiry_unknown(refresh_token, expected, lifetime):
     assert expected is token.freshness(NOW)
 
 
+@pytest.mark.parametrize("access_token", [None, ""])
+@pytest.mark.parametrize("lifetime", [{}, {"expires_at": NOW + 7200}, {"issued_at": NOW}])
+def test_freshness__no_access_token(access_token, lifetime):
+    """Without an access token there is nothing that could be fresh."""
+    token = TikTokToken(access_token=access_token, refresh_token="rft.fake", **lifetime)
+
+    assert (EXPIRED, False) == (token.freshness(NOW), token.is_good_for_long())
+
+
 @pytest.mark.parametrize(("seconds", "expected"), [(-1, MANDATORY), (0, EXPIRED), (1, EXPIRED)])
 def test_freshness__the_clock(clock, seconds, expected):
     """Without an argument, the clock says what time it is."""
@@ -306,6 +315,7 @@ def test_token__is_a_copy():
         (" user.info.basic , video.list,", ["user.info.basic", "video.list"]),
         (["user.info.basic", "video.list"], ["user.info.basic", "video.list"]),
         (("video.list",), ["video.list"]),
+        (["user.info.basic,video.list"], ["user.info.basic", "video.list"]),
         ([4, 15], ["4", "15"]),
         ("", []),
         (None, []),

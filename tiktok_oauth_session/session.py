@@ -485,7 +485,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         if self._holds_client_token(token):
             return self._renewed_client_token(token)
         if lacking := self._lacking(token, secret):
-            if token.expires_at is None or token.freshness() is not Freshness.EXPIRED:
+            if token.access_token and (
+                token.expires_at is None or token.freshness() is not Freshness.EXPIRED
+            ):
                 return token
             self._refuse(lacking)
         return self._adopt(token, self._connection(token, secret).fresh(token))
@@ -575,7 +577,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             adapter = self.get_adapter(self._refresh_url() or "")
         except InvalidSchema:
             return False
-        return type(adapter).send is HTTPAdapter.send
+        # A stand-in is mounted, or put in the place of `send` (requests-mock, responses). Who only watches
+        # there, as OpenTelemetry does, keeps the name of the module.
+        sends = (type(adapter).send.__module__, OAuth2Session.send.__module__)
+        return type(adapter).send is HTTPAdapter.send and sends == ("requests.adapters", "requests.sessions")
 
     def _adopt(self, old: TikTokToken, new: TikTokToken) -> TikTokToken:
         """Use a token that is safely kept from now on, unless another thread has a newer one.
@@ -689,6 +694,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
 
         Raises:
             TokenError: TikTok gave none.
+            InsecureTransportError: The token endpoint is plain http to another machine.
 
         Source: https://developers.tiktok.com/doc/client-access-token-management
         """

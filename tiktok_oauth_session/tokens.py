@@ -185,12 +185,15 @@ class TikTokToken(dict[str, Any]):
         """Tell how urgent a refresh is.
 
         A token that was issued without a lifetime is used until TikTok refuses it, as is one that
-        cannot be refreshed. One of which nobody knows when it was issued is taken for expired.
+        cannot be refreshed. One of which nobody knows when it was issued is taken for expired, and so is one
+        that holds no access token.
 
         Args:
             now: Unix time in seconds; the clock's, if None.
         """
         expires_at = self.get("expires_at")
+        if not self.get("access_token"):
+            return Freshness.EXPIRED
         if expires_at is None:
             is_old = bool(self.get("refresh_token")) and ISSUED_AT not in self
             return Freshness.EXPIRED if is_old else Freshness.FRESH
@@ -207,7 +210,7 @@ class TikTokToken(dict[str, Any]):
     def is_good_for_long(self) -> bool:
         """Tell whether no window of any length has begun, which is quicker than `freshness`."""
         left: float = self.get("expires_at", 0.0) - time.time()
-        return left > ADVISORY_WINDOW_S
+        return left > ADVISORY_WINDOW_S and bool(self.get("access_token"))
 
     def marked(self, **marks: Any) -> TikTokToken:
         """Return this token with other marks: those given, and no older ones."""
@@ -263,8 +266,9 @@ def split_scopes(scope: object) -> list[str]:
     if isinstance(scope, str):
         return re.findall(r"[^\s,]+", scope)
     if isinstance(scope, (list, tuple, set, frozenset)):
-        return [str(part) for part in scope]
-    return [str(scope)]
+        # oauthlib makes a list of one element of TikTok's commas.
+        return [each for part in scope for each in split_scopes(str(part))]
+    return split_scopes(str(scope))
 
 
 def _number(value: object) -> int | float | None:

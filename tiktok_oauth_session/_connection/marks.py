@@ -59,13 +59,13 @@ class Marks(NamedTuple):
         started_at = token.get(REFRESH_STARTED_AT)
         return cls(
             started_at=started_at,
-            started_by=token.get(REFRESH_STARTED_BY),
+            started_by=_text(token.get(REFRESH_STARTED_BY)),
             may_last_s=token.get(REFRESH_MAY_LAST_S),
             tries=0 if started_at is None else max(int(token.get(REFRESH_TRIES, 1)), 1),
-            error=token.get(REFRESH_ERROR),
+            error=_text(token.get(REFRESH_ERROR)),
             paused_at=token.get(REFRESH_PAUSED_AT, 0.0),
             pause_s=token.get(REFRESH_PAUSE_S, 0.0),
-            paused_after=token.get(REFRESH_PAUSED_AFTER),
+            paused_after=_text(token.get(REFRESH_PAUSED_AFTER)),
             refused_at=token.get(REFUSED_AT, 0.0),
             refused_pause_s=token.get(REFUSED_PAUSE_S, 0.0),
         )
@@ -155,6 +155,10 @@ def _left(since: float, seconds: float) -> float:
     """Return what is left of some seconds since a time; nothing if that is far in the future."""
     left = since + seconds - time.time()
     return min(left, seconds) if 0 < left <= seconds + SKEW_S else 0.0
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _digest(token: TikTokToken) -> str:

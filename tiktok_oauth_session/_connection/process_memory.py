@@ -32,6 +32,8 @@ APP_PAUSE_CAP_S = 900.0
 #: How many connections, and how many apps, a process remembers.
 REMEMBERED_CONNECTIONS = 10_000
 REMEMBERED_APPS = 100
+#: Digits of a process id at most.
+PID_DIGITS = 9
 
 
 class Untold(NamedTuple):
@@ -273,7 +275,9 @@ def memory() -> ProcessMemory:
 def is_alive(holder: str | None) -> bool | None:
     """Tell whether a process lives, by its name as a holder; None where that cannot be seen from here."""
     pid, space, _ = ((holder or "") + "..").split(".", 2)
-    return is_running(int(pid)) if pid.isdecimal() and space == process_space() else None
+    # No system has a longer one.
+    is_pid = pid.isdecimal() and len(pid) <= PID_DIGITS
+    return is_running(int(pid)) if is_pid and space == process_space() else None
 
 
 def forget_connections() -> None:

@@ -114,6 +114,7 @@ def past_proxies(url: str, settings: dict[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=256)
 def _stands_for(allowed: str, origin: Origin) -> bool:
     host = origin_of(f"{origin.scheme}://{allowed}")
+    if not origin.host or origin.host != host.host:
+        return False
     # A host without a port stands for all of its ports.
-    any_port = parse_url(f"//{allowed}").port is None
-    return bool(origin.host) and origin.host == host.host and (any_port or origin.port == host.port)
+    return parse_url(f"//{allowed}").port is None or origin.port == host.port

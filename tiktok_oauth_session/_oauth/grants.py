@@ -183,6 +183,8 @@ class RefreshGrant:
         headers: Mapping[str, str] = self._headers
         for hook in session.compliance_hook["refresh_token_request"]:
             url, headers, written = hook(url, headers, written)
+        # Here, too: a hook may have led elsewhere.
+        require_secure(url, platform.insecure_hosts)
         place = {"json": "json", "form": "data", "query": "params"}[platform.parameter_placement]
         fields = {place: _pairs(written)}
         request = OAuthRequest(
@@ -267,6 +269,7 @@ def client_credentials(session: Granted, transport: Transport) -> TikTokToken:
 
     Raises:
         TokenError: There came none, or this surface has none.
+        InsecureTransportError: It would travel unencrypted.
     """
     if session.platform.client_credentials_parameters == {}:
         raise TokenError(f"{session.platform.name} has no client tokens.", error="unsupported_grant_type")
@@ -293,6 +296,8 @@ def _token_from(
     *,
     may_replay: bool = False,
 ) -> TikTokToken:
+    # Here, too: a hook may have led elsewhere.
+    require_secure(url, session.platform.insecure_hosts)
     # Before the request: a lifetime counted from here never ends too late.
     requested_at = time.time()
     requests_session = cast("requests.Session", session)

@@ -12,6 +12,9 @@ from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 #: The envelope's version. A later version of this package reads all earlier ones.
 ENVELOPE_VERSION = 1
 
+#: What a token has as text or not at all.
+_TEXTS = ("access_token", "refresh_token", "open_id")
+
 
 class Unreadable(Exception):
     """A document is no token of the account; the text is what follows the name of its place."""
@@ -59,7 +62,7 @@ def opened(
         content: Any = json.loads(document)
         version, token = content["version"], content["token"]
         owner = AccountKey(content["client_key"], content["open_id"])
-        texts = [*owner, *(token.get(name) or "" for name in ("access_token", "refresh_token"))]
+        texts = [*owner, *(token[name] for name in _TEXTS if token.get(name) is not None)]
         damaged = not (isinstance(version, int) and all(isinstance(each, str) for each in texts))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         damaged = True

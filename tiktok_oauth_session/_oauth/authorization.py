@@ -42,6 +42,8 @@ class AuthorizationMixin(_Base):
 
     #: Hands the token of a new login to whoever keeps it, then uses it.
     _keep_login: Callable[[TikTokToken], TikTokToken]
+    #: Finds out whether that will be possible.
+    _require_writable_store: Callable[[], None]
 
     # --- logging in --------------------------------------------------------------------------------
 
@@ -179,11 +181,13 @@ class AuthorizationMixin(_Base):
             AuthorizationError: The user refused, or the callback holds no code.
             TokenError: TikTok gave no token for the code.
             TokenNotSaved: It gave one that could not be saved.
+            StoreError: The store cannot be written; the code is not spent, and this call can be made again.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
         from tiktok_oauth_session._oauth.grants import exchange_code
 
+        self._require_writable_store()
         url = token_url or self.platform.token_endpoint
         require_secure(url)
         consent = self._consent(code, authorization_response, state)

@@ -134,6 +134,24 @@ def response():
     return reply
 
 
+def test_error__obeyed_by_nothing():
+    """No text of an error is obeyed by a terminal, whoever wrote it, and none is endless."""
+    hostile = "\x1b[2J\r\n\u202e" + "x" * 10_000
+
+    error = TokenError(hostile, error=hostile, description=hostile, log_id=hostile)
+
+    texts = [str(error), error.error, error.description, error.log_id]
+    assert [2_000, 300, 300, 300] == list(map(len, texts))
+    assert all(text.startswith(r"\x1b[2J\r\n\u202exxx") for text in texts)
+
+
+def test_new_error__no_class_for_each_code():
+    """Codes that oauthlib does not know, which are any stranger's to invent, make no class of their own."""
+    kinds = {type(new_error(AuthorizationError, "fake message", error=f"fake-{n}")) for n in range(100)}
+
+    assert {AuthorizationError} == kinds
+
+
 @pytest.mark.parametrize(
     "error",
     [

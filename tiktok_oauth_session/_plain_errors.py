@@ -7,21 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tiktok_oauth_session._plain_text import plain
+
 if TYPE_CHECKING:
     import requests
 
     from tiktok_oauth_session.tokens import TikTokToken
 
 
+#: Characters of a message at most. What it quotes is capped where it is written, so that what to do is seen.
+_MESSAGE_CAP = 2_000
+
+
 class TikTokOAuthError(Exception):
     """Superclass of all errors of this package; never raised itself.
 
-    The message says what happened and what to do next, and holds no secret.
+    The message says what happened and what to do next, and holds no secret. In whatever text of others it
+    quotes, what a terminal or a log would obey is replaced by its escape.
     """
 
     #: The error code: RFC 6749's where TikTok uses or means one, else TikTok's own.
     error: str | None = None
-    #: TikTok's own words, with every secret that was sent blotted out.
+    #: TikTok's own words, or those of a stranger who came to a redirect URI: one line, capped, with every
+    #: secret that was sent blotted out. It is text, never HTML.
     description: str = ""
     #: What TikTok's support asks for.
     log_id: str | None
@@ -48,11 +56,11 @@ class TikTokOAuthError(Exception):
     ) -> None:
         # OAuth2Error, where it is a base, sets attributes that its own methods read.
         super().__init__()
-        self.args = (message,)
+        self.args = (plain(message, _MESSAGE_CAP),)
         if error is not None:
-            self.error = error
-        self.description = description
-        self.log_id = log_id
+            self.error = plain(error)
+        self.description = plain(description)
+        self.log_id = plain(log_id) if log_id else log_id
         self.error_code = error_code
         self.status_code = status_code
         self.retry_after = retry_after

@@ -99,16 +99,20 @@ _OAUTHLIB_CLASSES: dict[str, type[OAuth2Error]] = {
 }
 
 
-@functools.cache
 def _class_for(base: type[TikTokOAuthError], error: str | None) -> type[TikTokOAuthError]:
     """Return `base`, joined with oauthlib's class for `error` where there is one."""
     theirs = _OAUTHLIB_CLASSES.get(error or "")
     if theirs is None or issubclass(base, theirs):
         return base
+    return _joined(base, theirs)  # type: ignore[arg-type]  # mypy mistakes a class for an instance
 
+
+# By classes, of which there are few: an error code may be any stranger's text.
+@functools.cache
+def _joined(base: type[TikTokOAuthError], theirs: type[OAuth2Error]) -> type[TikTokOAuthError]:
     def reduce(self: TikTokOAuthError) -> tuple[Any, ...]:
         # By what it was joined of: the joined class has no name that could be imported.
-        return _rebuild, (base, error, self.args, self._evidence())
+        return _rebuild, (base, theirs.error, self.args, self._evidence())
 
     named = {"__doc__": base.__doc__, "__module__": base.__module__, "__reduce__": reduce}
     return type(base.__name__, (base, theirs), named)
@@ -117,7 +121,7 @@ def _class_for(base: type[TikTokOAuthError], error: str | None) -> type[TikTokOA
 def _rebuild(
     base: type[TikTokOAuthError], error: str | None, args: tuple[Any, ...], state: dict[str, Any]
 ) -> TikTokOAuthError:
-    exception = _class_for(base, error)(*args)  # type: ignore[arg-type]  # mypy mistakes the class for an instance
+    exception = _class_for(base, error)(*args)
     exception.__dict__.update(state)
     return exception
 
@@ -131,8 +135,7 @@ def new_error(base: type[TikTokOAuthError], message: str, *, error: str, **evide
         error: The error code.
         **evidence: The other attributes of `TikTokOAuthError`.
     """
-    joined = _class_for(base, error)  # type: ignore[arg-type]  # mypy mistakes the class for an instance
-    return joined(message, error=error, **evidence)
+    return _class_for(base, error)(message, error=error, **evidence)
 
 
 def reason_of(failure: BaseException) -> str:

@@ -207,3 +207,22 @@ def test_no_json_object(body, status, content_type):
         assert ("invalid_response", status, response) == (raised.error, raised.status_code, raised.response)
         assert f"HTTP {status} with {len(body)} bytes of {content_type or 'no content type'}" in str(raised)
         assert "gateway" not in str(raised)
+
+
+@pytest.mark.parametrize("name", ["error", "error_description", "log_id"])
+def test_hostile_words(name):
+    """What a terminal or a log would obey in a refusal is there to be read, and no end of it is cut short."""
+    body = {
+        "error": "fake",
+        "error_description": "fake",
+        "log_id": "1",
+        name: "\x1b[2J\n\u202e" + "x" * 10_000,
+    }
+
+    raised = refusal(LOGIN_KIT, body)
+
+    said = {"error": raised.error, "error_description": raised.description, "log_id": raised.log_id}[name]
+    assert r"\x1b[2J\n\u202e" + "x" * 282 + "..." == said
+    assert said in str(raised)
+    assert str(raised).isprintable()
+    assert len(str(raised)) < 1_000

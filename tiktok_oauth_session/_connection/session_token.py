@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session._connection.process_memory import Updater, memory
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import StoreConflict, StoreError, TokenNotSaved, reason_of
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import ISSUER, AccountKey, TikTokToken, split_scopes
@@ -159,7 +160,7 @@ class SessionTokenMixin(_Base):
                 store.save(unnamed, TikTokToken(open_id=new.open_id), replacing=new.refresh_token)
         except StoreError as error:
             # It is safe where it is.
-            log.warning("the token of %s has not found its place yet: %s", new.open_id, error)
+            log.warning("the token of %s has not found its place yet: %s", plain(new.open_id), error)
             self._unnamed = unnamed
             return new
         return stored
@@ -205,9 +206,10 @@ class SessionTokenMixin(_Base):
             return
         stored = store.load(key)
         if stored is not None and stored.open_id and stored.open_id != token.open_id:
+            came, there = plain(token.open_id or ""), plain(stored.open_id)
             raise TokenNotSaved(
-                f"Another user logged in ({token.open_id}) than the one whose account {key.open_id} is "
-                f"({stored.open_id}); nothing was saved. Delete the account first if it changes hands.",
+                f"Another user logged in ({came}) than the one whose account {plain(key.open_id)} is "
+                f"({there}); nothing was saved. Delete the account first if it changes hands.",
                 token=token,
             )
 

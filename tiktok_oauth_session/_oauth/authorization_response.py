@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tiktok_oauth_session._http.allowed_hosts import require_secure
 from tiktok_oauth_session._oauth.error_codes import hint_for
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, new_error
 
 
@@ -55,9 +56,10 @@ def authorization_code(answer: Mapping[str, str]) -> str:
     Raises:
         AuthorizationError: The user refused, or TikTok did; or the code is missing.
     """
-    error = answer.get("error")
+    error = plain(answer.get("error", ""))
     if error:
-        words = answer.get("error_description", "")
+        # Anybody may have written them.
+        words = plain(answer.get("error_description", ""))
         said = f"{error}: {words}" if words and words != error else error
         raise new_error(
             AuthorizationError,

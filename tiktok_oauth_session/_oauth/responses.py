@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_session._http import reply_body
 from tiktok_oauth_session._http.redaction import redact
 from tiktok_oauth_session._oauth.error_codes import hint_for
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import (
     APIError,
     ReauthorizationRequired,
@@ -211,8 +212,10 @@ def failure(
     """Make the error for a reply that says no."""
     status = _status(response)
     evidence = fields or {}
-    log_id = evidence.get("log_id") or evidence.get("logid")
+    error, description = plain(error), plain(description)
+    log_id = plain(_text(evidence.get("log_id") or evidence.get("logid")))
     code = evidence.get("error_code")
+    code = code if isinstance(code, int) else None
     words = f"{what}: {error}" + (f" ({code})" if code else "") + (f": {description}" if description else "")
     words = words if words.endswith(".") else words + "."
     if log_id:
@@ -223,8 +226,8 @@ def failure(
         f"{words} {advice}".strip(),
         error=error,
         description=description,
-        log_id=log_id if isinstance(log_id, str) else None,
-        error_code=code if isinstance(code, int) else None,
+        log_id=log_id or None,
+        error_code=code,
         status_code=status,
         retry_after=retry_after_of(response),
         response=response,

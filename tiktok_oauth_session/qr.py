@@ -229,6 +229,7 @@ class QRLogin:
 
     def _fetch(self) -> TikTokToken:
         session = self._session
+        session._require_writable_store()  # noqa: SLF001 - the other half of the same session
         # TikTok picks the redirect URI of these logins, and it is never one of this machine.
         own = None if is_loopback(session.redirect_uri) else session.redirect_uri
         answer, self._answer = self._answer, {}

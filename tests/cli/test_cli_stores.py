@@ -237,7 +237,6 @@ def test_doctor__folder_of_ones_own(run, home):
         "redis://127.0.0.1:1/0?bogus=1",
         "unix:///nowhere?bogus=1",
         "rediss://127.0.0.1:1/0?ssl_cert_reqs=bogus",
-        "rediss://127.0.0.1:1/0?ssl_min_version=bogus",
         "redis://127.0.0.1:1/0?protocol=9",
         "redis://127.0.0.1:1/0?protocol=x",
         "redis://127.0.0.1:1/0?ssl=true",

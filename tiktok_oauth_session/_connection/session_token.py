@@ -193,6 +193,11 @@ class SessionTokenMixin(_Base):
 
     # --- a new login -------------------------------------------------------------------------------
 
+    def _require_writable_store(self) -> None:
+        """Find out about a store that cannot be written while nothing is spent."""
+        if self.store is not None:
+            self.store.require_writable(self.client_id or "")
+
     def _keep_login(self, token: TikTokToken) -> TikTokToken:
         """Hand the token of a new login to the store, then use it.
 

@@ -47,6 +47,8 @@ class AuthorizationMixin(_Base):
 
     #: Hands the token of a new login to whoever keeps it, then uses it.
     _keep_login: Callable[[TikTokToken], TikTokToken]
+    #: Finds out whether that will be possible.
+    _require_writable_store: Callable[[], None]
 
     # --- logging in --------------------------------------------------------------------------------
 
@@ -199,11 +201,13 @@ class AuthorizationMixin(_Base):
             InsecureTransportError: The endpoint is plain http to another machine; or so is the callback, and
                 the redirect URI is not https.
             ValueError: Neither `code` nor `authorization_response`, or `code` with `state`.
+            StoreError: The store cannot be written; the code is not spent, and this call can be made again.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
         from tiktok_oauth_session._oauth.grants import exchange_code
 
+        self._require_writable_store()
         url = token_url or self.platform.token_endpoint
         require_secure(url, self.platform.insecure_hosts)
         redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)

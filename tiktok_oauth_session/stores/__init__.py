@@ -186,6 +186,18 @@ class TokenStore(abc.ABC):
             return float("inf")
         return float(token.get("refresh_expires_at", "inf"))
 
+    def require_writable(self, client_key: str) -> None:  # noqa: B027 - a store that cannot tell says nothing
+        """Find out, without writing anything, whether the token of a new login could be kept.
+
+        Asked before the login's code is spent. This default does not know.
+
+        Args:
+            client_key: Whose login.
+
+        Raises:
+            StoreError: It could not.
+        """
+
     def try_lock(self, key: AccountKey, *, timeout: float = 0.0) -> AbstractContextManager[bool]:
         """Take the account's lock if it is free, or soon is; tell whether it could be had.
 

@@ -141,6 +141,10 @@ class EncryptedStore(TokenStore):
 
     # --- keys --------------------------------------------------------------------------------------
 
+    def require_writable(self, client_key: str) -> None:
+        """Find out whether the inner store could keep a token."""
+        self._store.require_writable(client_key)
+
     @without_variables
     def rotate(self) -> int:
         """Encrypt again, with the first key, whatever is not encrypted with it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -147,6 +148,18 @@ class FileStore(TokenStore):
             StoreError: As for `keys`.
         """
         return iter(due(self._accounts(None), before))
+
+    def require_writable(self, client_key: str) -> None:
+        """Find out whether a file could be made.
+
+        Raises:
+            StoreError: A directory is not ours, or cannot be written.
+        """
+        directory = self.directory / file_name(client_key)
+        with as_store_error("write", directory):
+            there = next(each for each in (directory, *directory.parents) if each.exists())
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     # --- files -------------------------------------------------------------------------------------
 

@@ -192,6 +192,11 @@ class RedisStore(TokenStore):
         """
         return self._below(self._indexes[1], before)
 
+    def require_writable(self, client_key: str) -> None:
+        """Find out whether a key could be written, by one that ends at once."""
+        with _as_store_error("write"):
+            self._client.set(f"{self._prefix}write-test", "", px=1)
+
     # --- keys --------------------------------------------------------------------------------------
 
     def _account(self, key: AccountKey) -> str:

@@ -206,6 +206,16 @@ class SQLStore(TokenStore):
         """Yield the accounts whose refresh token expires, soonest first. Reads as `expiring` does."""
         return self._due(self.table.c.refresh_expires_at, before)
 
+    def require_writable(self, client_key: str) -> None:
+        """Find out whether a row could be written.
+
+        Raises:
+            StoreError: The tables are not there, may not be written, or the database cannot be reached.
+        """
+        # No account's digest is empty.
+        row = {**row_of(AccountKey(client_key, ""), TikTokToken()), "of": ""}
+        self._run("write accounts", lambda connection: connection.execute(self._statements.put, row))
+
     # --- locks -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager

@@ -123,7 +123,7 @@ def session_on(adapter, **options):
 @example(url="https://[::1", host=":99999")
 @example(url="https://evil.example/", host="[")
 def test_judgements__anything(url, host):
-    """What is judged of a URL is yes or no, and `require_secure` says no in its own way."""
+    """What is judged of a URL is yes or no; `require_secure` says no in its own way, also to no URL."""
     assert {bool} == {
         type(answer) for answer in (is_loopback(url), is_one_of(url, [host]), *verdict_on(url, (host,)))
     }
@@ -131,7 +131,7 @@ def test_judgements__anything(url, host):
     try:
         require_secure(url)
     except InsecureTransportError:
-        assert not verdict_on(url, (host,)).may_travel
+        assert (origin_of(url).scheme != "http", False) == verdict_on(url, (host,))
     else:
         assert verdict_on(url, (host,)).may_travel
 

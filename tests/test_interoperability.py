@@ -386,6 +386,8 @@ def test_betamax(fake, make, server, tmp_path):
 
 def test_opentelemetry(fake, make):
     """OpenTelemetry's instrumentation sees each request once."""
+    for name in ("opentelemetry", "opentelemetry.sdk", "opentelemetry.instrumentation"):
+        require_module(name)
     require_module("opentelemetry.instrumentation.requests")
     from opentelemetry.instrumentation.requests import RequestsInstrumentor
     from opentelemetry.sdk.trace import TracerProvider

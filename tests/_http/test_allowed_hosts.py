@@ -6,7 +6,13 @@ import pytest
 import requests
 from oauthlib.oauth2 import InsecureTransportError
 
-from tiktok_oauth_session._http.allowed_hosts import is_loopback, is_one_of, require_secure
+from tiktok_oauth_session._http.allowed_hosts import (
+    is_loopback,
+    is_one_of,
+    past_proxies,
+    require_secure,
+    verdict_on,
+)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +72,65 @@ def test_require_secure__refused(monkeypatch, url, variable):
 
     with pytest.raises(InsecureTransportError):
         require_secure(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "passes"),
+    [
+        ("http://fake:9400/x", True),
+        ("https://other.example/", True),
+        ("http://fake:9401/x", False),
+        ("http://fake/x", False),
+        ("http://fake:9400@other.example/x", False),
+        ("http://other.example#@fake:9400/", False),
+        ("ftp://fake:9400/x", False),
+    ],
+)
+def test_require_secure__insecure_hosts(url, passes):
+    """Plain http passes for a host, and its port, that was named, and for nothing that looks like it."""
+    if passes:
+        assert require_secure(url, ["fake:9400"]) is None
+    else:
+        with pytest.raises(InsecureTransportError):
+            require_secure(url, ["fake:9400"])
+
+
+@pytest.mark.parametrize(
+    ("url", "verdict"),
+    [
+        ("https://api.example/x?y#z", (True, True)),
+        ("https://other.example/", (True, False)),
+        ("http://fake:9400/", (True, False)),
+        ("http://api.example/", (False, False)),
+        ("http://[::1", (True, False)),
+        ("api.example", (True, False)),
+        ("ftp://api.example/", (True, False)),
+        ("", (True, False)),
+    ],
+)
+def test_verdict_on(url, verdict):
+    """Plain http elsewhere is refused; what is no URL of http is requests' to refuse, without the token."""
+    assert verdict == verdict_on(url, ("api.example",), ("fake:9400",))
+
+
+@pytest.mark.parametrize(
+    ("url", "passes_by"),
+    [
+        ("http://127.0.0.1:9400/", True),
+        ("HTTP://localhost/", True),
+        ("http://[::1]/", True),
+        ("https://127.0.0.1/", False),
+        ("http://fake:9400/", False),
+        ("http://127.0.0.1.other.example/", False),
+    ],
+)
+def test_past_proxies(url, passes_by):
+    """Only plain http to this machine goes past proxies, and nothing else of the settings changes."""
+    settings = {"proxies": {"http": "http://proxy.example"}, "verify": "ca.pem"}
+
+    changed = past_proxies(url, settings)
+
+    assert settings | ({"proxies": {}} if passes_by else {}) == changed
 
 
 @pytest.mark.parametrize(

@@ -76,9 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise Stop(f"Port {arguments.port} cannot be had: {error.strerror or error}.", EXIT_USAGE) from error
     with server:
         print("# A fake TikTok. Its key and secret are made up, and the same everywhere.")
-        print(f"{BASE_URL}={server.url}")
-        print(f"{credentials.CLIENT_KEY}={fake.client_key}")
-        print(f"{credentials.CLIENT_SECRET}={fake.client_secret}", flush=True)
+        print(f'# In Python: platform=LOGIN_KIT.at("{server.url}")')
+        print(f"export {BASE_URL}={server.url}")
+        print(f"export {credentials.CLIENT_KEY}={fake.client_key}")
+        print(f"export {credentials.CLIENT_SECRET}={fake.client_secret}", flush=True)
         tell("Ctrl-C ends it.")
         while not threading.Event().wait(WAKE_S):
             pass

@@ -12,6 +12,9 @@ from tiktok_oauth_session.testing import FakeTikTok
 
 pytest_plugins = ["exchanges", "redis_server", "servers"]
 
+# Our own requests have nothing in them that is not documented.
+FakeTikTok.__init__.__kwdefaults__["strict"] = True
+
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")
 

@@ -20,10 +20,10 @@ def add_parser(subcommands: Any) -> None:
     parser = subcommands.add_parser(
         "fake",
         help="serve a fake TikTok on this machine",
-        description="Serve a fake TikTok on 127.0.0.1, as strict as TikTok's documentation, until Ctrl-C. "
-        "What to set in the environment is printed first. Tests steer it by POST to /_control/advance, fail, "
-        "heal, reset, scan and confirm, and read GET /_control/requests; GET /_control/ lists everything. "
-        "Each of these requests needs the header FakeTikTok-Control: 1.",
+        description="Serve a fake TikTok on 127.0.0.1 until Ctrl-C. What to set in the environment is "
+        "printed first. Tests steer it by POST to /_control/advance, fail, heal, reset, scan "
+        "and confirm, and read GET /_control/requests and warnings; GET /_control/ lists "
+        "everything. Each of these requests needs the header FakeTikTok-Control: 1.",
     )
     parser.add_argument(
         "--port",

@@ -13,6 +13,9 @@ from tiktok_oauth_session.testing import FakeTikTok
 # In this order: the last imports from the one before.
 pytest_plugins = ["exchanges", "servers", "redis_server"]
 
+# Our own requests have nothing in them that is not documented.
+FakeTikTok.__init__.__kwdefaults__["strict"] = True
+
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")
 

@@ -519,3 +519,23 @@ def _go(machines: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
         machine.stdin.write("go\n")
         machine.stdin.flush()
     return machines
+
+
+def test_keep_alive__names_forge_no_log_line(
+    fake_tiktok: FakeTikTok, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An account's name, whatever is in it, is text in the log and begins no line there."""
+
+    class Broken(MemoryStore):
+        def load(self, key: AccountKey) -> TikTokToken | None:
+            if threading.current_thread() is not threading.main_thread():
+                raise RuntimeError
+            return super().load(key)
+
+    store = Broken()
+    token = TikTokToken(fake_tiktok.issue_token(), expires_at=1, refresh_expires_at=time.time() + 60)
+    store.save(AccountKey(fake_tiktok.client_key, "u\x1b[2J\r\nERROR forged"), token)
+    run(fake_tiktok, store)
+
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "u\\x1b[2J\\r\\nERROR forged: an unexpected RuntimeError" in record.getMessage().splitlines()[0]

@@ -20,6 +20,7 @@ from tiktok_oauth_session._keepalive.pace import PATIENCE_S, Pace
 from tiktok_oauth_session._keepalive.refresher import Refresher
 from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
 from tiktok_oauth_session._oauth.responses import retry_after_of
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import (
     ReauthorizationRequired,
@@ -262,7 +263,7 @@ class _Run:
         else:
             kind, where = type(error).__name__, "".join(traceback.format_tb(error.__traceback__))
             # Without the error's own words, which may hold a secret.
-            log.error("keep-alive: %s: an unexpected %s:\n%s", key.open_id, kind, where)
+            log.error("keep-alive: %s: an unexpected %s:\n%s", plain(key.open_id), kind, where)
             summary.failed[key] = f"an unexpected {kind}; the log says where"
 
     def _is_put_off(self, key: AccountKey, error: Exception, seen: TikTokToken | None) -> bool:
@@ -311,11 +312,13 @@ class _Run:
             else:
                 summary.dead[key] = str(error)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next attempt may succeed
-            log.warning("keep-alive: the token of %s is still not saved: %s", key.open_id, reason_of(error))
+            name = plain(key.open_id)
+            log.warning("keep-alive: the token of %s is still not saved: %s", name, reason_of(error))
             return
         else:
             if look.seen is None:
-                log.warning("keep-alive: the token of %s is still not saved: it is locked", key.open_id)
+                name = plain(key.open_id)
+                log.warning("keep-alive: the token of %s is still not saved: it is locked", name)
                 return
             is_ours = look.seen.access_token == token.access_token
             summary.refreshed += is_ours

@@ -27,6 +27,7 @@ def database(home, fake, monkeypatch):
     engine = sqlalchemy.create_engine(url)
     store = SQLStore(engine)
     store.create_tables()
+    (home / "tokens.db").chmod(0o600)
     keys = []
     for _ in range(2):
         issued = fake.issue_token(user=fake.add_user())

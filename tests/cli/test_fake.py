@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 import requests
 
-from tiktok_oauth_session import TikTokOAuth2Session, unwrap
+from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session, unwrap
 from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.testing.control import serve_with_controls
 
@@ -240,17 +243,43 @@ def test_fake__serves_until_ctrl_c(start):
     """It prints what to set, serves, and ends with Ctrl-C without a word."""
     command = start("fake", "--port", "0", "--access-lifetime", "60")
     command.see("Ctrl-C ends it")
-    lines = [command.process.stdout.readline() for _ in range(4)]
-    settings = dict(line.strip().split("=", 1) for line in lines[1:])
+    lines = [command.process.stdout.readline() for _ in range(5)]
+    settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[2:])
     reply = Remote(settings["TIKTOK_OAUTH_BASE_URL"], requests).token()
     command.process.send_signal(signal.SIGINT)
     code, _, err = command.end()
 
     assert lines[0].startswith("#")
+    assert f'# In Python: platform=LOGIN_KIT.at("{settings["TIKTOK_OAUTH_BASE_URL"]}")\n' == lines[1]
     assert {"TIKTOK_OAUTH_BASE_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"} == set(settings)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", settings["TIKTOK_OAUTH_BASE_URL"])
     assert 200 == reply.status_code
     assert (130, "Ctrl-C ends it.\n\n") == (code, err)
+
+
+def test_fake__what_it_prints_is_for_a_shell(start, home):
+    """A shell that takes it over has a command that talks to the fake, and a script its platform."""
+    command = start("fake", "--port", "0")
+    command.see("Ctrl-C ends it")
+    lines = [command.process.stdout.readline() for _ in range(5)]
+    ours = ("TIKTOK_OAUTH_BASE_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET")
+    environment = {name: value for name, value in os.environ.items() if name not in ours}
+    line = f"{''.join(lines)}\n{sys.executable} -m tiktok_oauth_session doctor"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=False
+    )
+    session = TikTokOAuth2Session(
+        "sbaw-test-key",
+        client_secret="sbaw-test-secret",
+        redirect_uri="https://app.example/callback/",
+        platform=LOGIN_KIT.at(lines[1].split('"')[1]),
+    )
+    page = requests.get(session.authorization_url()[0], timeout=5)
+
+    assert 0 == done.returncode
+    assert "TikTok accepts them" in done.stdout
+    assert 200 == page.status_code
+    assert "app.example" in page.text
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.stores.account_option import find
-from tiktok_oauth_session.cli.terminal.output import print_json
+from tiktok_oauth_session.cli.terminal.output import print_json, show
 
 
 def add_parser(subcommands: Any) -> None:
@@ -29,6 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json([key._asdict() for key in keys])
     else:
-        for key in keys:
-            print(key.open_id)
+        show(*(key.open_id for key in keys))
     return EXIT_OK

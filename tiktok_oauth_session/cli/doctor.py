@@ -24,7 +24,7 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
 )
 from tiktok_oauth_session.cli.stores.account_option import find
 from tiktok_oauth_session.cli.stores.checks import require_writable
-from tiktok_oauth_session.cli.terminal.output import table, tell
+from tiktok_oauth_session.cli.terminal.output import show, table, tell
 from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores.private_directories import complaints_about
 
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         explanation = explain(arguments.page)
         if not explanation:
             raise Stop("TikTok's error pages have error_type= in their address; that has not.", EXIT_USAGE)
-        print(explanation)
+        show(explanation)
         return EXIT_OK
     findings = list(_findings(arguments))
     table(("CHECK", "RESULT", ""), findings, judged=1)

@@ -6,9 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session._oauth import error_codes
+from tiktok_oauth_session._plain_text import plain
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.errors import TikTokOAuthError
+
+#: Characters of the line that an error is told in at most.
+_LINE_CAP = 4_000
 
 EXIT_OK = 0
 EXIT_FAILED = error_codes.EXIT_FAILED
@@ -106,4 +110,5 @@ def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    # One line, whatever it quotes; an open_id may have a line break in it.
+    return plain(" ".join(str(error).split()), _LINE_CAP)

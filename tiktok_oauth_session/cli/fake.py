@@ -20,10 +20,10 @@ def add_parser(subcommands: Any) -> None:
     parser = subcommands.add_parser(
         "fake",
         help="serve a fake TikTok on this machine",
-        description="Serve a fake TikTok on 127.0.0.1, as strict as TikTok's documentation, until Ctrl-C. "
-        "What to set in the environment is printed first. Tests steer it by POST to /_control/advance, fail, "
-        "heal, reset, scan and confirm, and read GET /_control/requests; GET /_control/ lists everything. "
-        "Each of these requests needs the header FakeTikTok-Control: 1.",
+        description="Serve a fake TikTok on 127.0.0.1 until Ctrl-C. What to set in the environment is "
+        "printed first. Tests steer it by POST to /_control/advance, fail, heal, reset, scan "
+        "and confirm, and read GET /_control/requests and warnings; GET /_control/ lists "
+        "everything. Each of these requests needs the header FakeTikTok-Control: 1.",
     )
     parser.add_argument(
         "--port",
@@ -76,9 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise Stop(f"Port {arguments.port} cannot be had: {error.strerror or error}.", EXIT_USAGE) from error
     with server:
         print("# A fake TikTok. Its key and secret are made up, and the same everywhere.")
-        print(f"{BASE_URL}={server.url}")
-        print(f"{credentials.CLIENT_KEY}={fake.client_key}")
-        print(f"{credentials.CLIENT_SECRET}={fake.client_secret}", flush=True)
+        print(f'# In Python: platform=LOGIN_KIT.at("{server.url}")')
+        print(f"export {BASE_URL}={server.url}")
+        print(f"export {credentials.CLIENT_KEY}={fake.client_key}")
+        print(f"export {credentials.CLIENT_SECRET}={fake.client_secret}", flush=True)
         tell("Ctrl-C ends it.")
         while not threading.Event().wait(WAKE_S):
             pass

@@ -8,6 +8,7 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.terminal.output import show
 
 
 def add_parser(subcommands: Any) -> None:
@@ -27,5 +28,5 @@ def run(arguments: argparse.Namespace) -> int:
     store = stores.open_store(arguments.store)
     account = choose(store, arguments.account)
     store.delete(account)
-    print(f"Logged out: the token of {account.open_id} is deleted here. TikTok has not been told.")
+    show(f"Logged out: the token of {account.open_id} is deleted here. TikTok has not been told.")
     return EXIT_OK

@@ -10,7 +10,7 @@ from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.sessions import session_for
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
-from tiktok_oauth_session.cli.terminal.output import moment
+from tiktok_oauth_session.cli.terminal.output import moment, show
 from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
 
@@ -34,5 +34,5 @@ def run(arguments: argparse.Namespace) -> int:
     with finishing_first():
         token = session.refresh_token()
     expiry = moment(token.expires_at, time.time())
-    print(f"Refreshed: the access token of {account.open_id} expires {expiry}.")
+    show(f"Refreshed: the access token of {account.open_id} expires {expiry}.")
     return EXIT_OK

@@ -9,6 +9,7 @@ from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.sessions import session_for
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.terminal.output import show
 from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
 
@@ -31,5 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
     session = session_for(store, account)
     with finishing_first():
         session.revoke_token()
-    print(f"Revoked: TikTok no longer lists the app for {account.open_id}, and its token is deleted.")
+    show(f"Revoked: TikTok no longer lists the app for {account.open_id}, and its token is deleted.")
     return EXIT_OK

@@ -14,6 +14,7 @@ except ImportError as error:
         "EncryptedStore needs cryptography: pip install tiktok-oauth-session[crypto]"
     ) from error
 
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import TokenStore, check_replacing
@@ -162,7 +163,7 @@ class EncryptedStore(TokenStore):
             try:
                 rotated += self._rotate(key)
             except StoreError as failure:
-                log.warning("the token of %s was not encrypted again: %s", key.open_id, failure)
+                log.warning("the token of %s was not encrypted again: %s", plain(key.open_id), failure)
                 failures.append(key.open_id)
         if failures:
             raise StoreError(

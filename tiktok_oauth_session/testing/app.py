@@ -117,6 +117,7 @@ class Policy:
     reuse_revokes: bool
     error_status: int
     revoke_body: bytes
+    strict: bool
 
     def __post_init__(self) -> None:
         """Catch a misspelt rotation mode."""

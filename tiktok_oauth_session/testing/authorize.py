@@ -72,7 +72,7 @@ def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
     """Return what is wrong with an authorization request, if anything is."""
     query, app = record.query, tiktok.app
     redirect_uri = query.get("redirect_uri", "")
-    unknown = [*sorted(set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2), *record.repeated]
+    unknown = [*_untolerated(tiktok, set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2), *record.repeated]
     rules = (
         (query.get("client_key") == app.client_key, Problem("unauthorized_client", "client_key")),
         (not unknown, Problem("invalid_request", "".join(unknown[:1]))),
@@ -90,6 +90,16 @@ def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
     )
     broken = (problem for kept, problem in rules if not kept)
     return next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
+
+
+def _untolerated(tiktok: TikTok, names: set[str]) -> list[str]:
+    """Return which undocumented parameters are refused."""
+    try:
+        for name in sorted(names):
+            tiktok.tolerate(f"undocumented on the authorize page: {name}")
+    except Refused:
+        return sorted(names)
+    return []
 
 
 def _find_pkce_problem(query: dict[str, str], *, needed: bool) -> Problem | None:

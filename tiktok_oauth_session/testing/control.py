@@ -14,6 +14,7 @@ request                     what it does
 `POST expire`               `url`: ends a QR code's life early.
 `GET requests`              Every request so far: endpoint, method, path, names of parameters,
                             status, error. No values.
+`GET warnings`              What was accepted although nobody documents that TikTok does.
 `GET state`                 The clock, and how often a spent refresh token was presented.
 ==========================  ======================================================================
 
@@ -172,6 +173,10 @@ def _requests(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _warnings(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
+    return {"warnings": fake.warnings}
+
+
 def _state(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
     return {"now": fake.now(), "reuse_attempts": fake.reuse_attempts}
 
@@ -187,5 +192,6 @@ _ANSWERS: Mapping[tuple[str, str], _Answer] = {
     ("POST", "confirm"): _phone(FakeTikTok.confirm_qr),
     ("POST", "expire"): _expire,
     ("GET", "requests"): _requests,
+    ("GET", "warnings"): _warnings,
     ("GET", "state"): _state,
 }

@@ -24,7 +24,10 @@ CLIENT_SECRET = "sbaw-test-secret"
 
 
 class FakeTikTok:
-    """TikTok's OAuth and a little of its API, in memory, as strict as the documentation.
+    """TikTok's OAuth and a little of its API, in memory.
+
+    It refuses what TikTok is documented or known to refuse. What is merely undocumented it accepts, and notes
+    in `warnings`.
 
     Safe to use from many threads. Nothing leaves this machine.
 
@@ -46,6 +49,7 @@ class FakeTikTok:
             connection (RFC 9700, section 4.14.2).
         error_status: HTTP status of the v2 OAuth errors; TikTok documents none.
         revoke_body: The reply to a revocation: ``b"{}"`` or ``b""``.
+        strict: Whether to refuse what is merely undocumented, too.
         app_name: The name on the consent page.
         clock: Returns Unix seconds; None reads `time.time` at every call.
 
@@ -73,6 +77,7 @@ class FakeTikTok:
         reuse_revokes: bool = False,
         error_status: int = 200,
         revoke_body: bytes = b"{}",
+        strict: bool = False,
         app_name: str = "Test App",
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -88,6 +93,7 @@ class FakeTikTok:
             reuse_revokes=reuse_revokes,
             error_status=error_status,
             revoke_body=revoke_body,
+            strict=strict,
         )
         self.client_key = client_key
         self.client_secret = client_secret
@@ -231,6 +237,11 @@ class FakeTikTok:
     def reuse_attempts(self) -> int:
         """How often a refresh token was presented that had been spent already."""
         return self._tiktok.reuse_attempts
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was accepted although nobody documents that TikTok does."""
+        return list(self._tiktok.warnings)
 
     def assert_no_token_reuse(self) -> None:
         """Fail the test if a spent refresh token was ever presented.

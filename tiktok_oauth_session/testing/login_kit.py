@@ -64,32 +64,32 @@ def refusal(tiktok: TikTok, refused: Refused) -> Reply:
 
 
 def check_form(
-    record: RequestRecord, required: tuple[str, ...], optional: tuple[str, ...], page: str
+    tiktok: TikTok, record: RequestRecord, required: tuple[str, ...], optional: tuple[str, ...], page: str
 ) -> dict[str, str]:
-    """Return the form's parameters if they are exactly the documented ones.
+    """Return the form's documented parameters; what else there is, is tolerated or not.
 
     An empty value counts as none (RFC 6749, section 3.1).
 
     Raises:
-        Refused: Not a form, a parameter too many, a parameter missing.
+        Refused: Not a form, a parameter missing, or one too many for a strict TikTok.
     """
     if record.media_type != FORM:
         raise Refused(Reason.MALFORMED, f"the body must be {FORM}: {page}")
     if record.query:
         raise Refused(Reason.MALFORMED, f"no query string is documented: {page}")
     if "Authorization" in record.headers:
-        raise Refused(Reason.MALFORMED, f"no Authorization header is documented: {page}")
+        tiktok.tolerate(f"no Authorization header is documented: {page}")
     undocumented = sorted(set(record.form) - {*required, *optional})
     if undocumented:
         names = ", ".join(undocumented)
-        raise Refused(Reason.MALFORMED, f"undocumented here: {names}: {page}")
+        tiktok.tolerate(f"undocumented here: {names}: {page}")
     if record.repeated:
         raise Refused(Reason.MALFORMED, f"repeated: {', '.join(record.repeated)}")
     missing = [name for name in required if not record.form.get(name)]
     if missing:
         only_secret = missing == ["client_secret"]
         raise Refused(Reason.MISSING_SECRET if only_secret else Reason.MISSING, ", ".join(missing))
-    return {name: value for name, value in record.form.items() if value}
+    return {n: value for n, value in record.form.items() if value and n in (*required, *optional)}
 
 
 def name_endpoint(record: RequestRecord) -> str:
@@ -104,7 +104,7 @@ def token(tiktok: TikTok, record: RequestRecord) -> Reply:
         raise Refused(Reason.GRANT_TYPE)
     page = CLIENT_TOKEN_PAGE if grant_type == "client_credentials" else USER_TOKEN_PAGE
     optional = _OF_THE_CODE.get(grant_type, ())
-    form = check_form(record, _REQUIRED.get(grant_type, ()), optional, page)
+    form = check_form(tiktok, record, _REQUIRED.get(grant_type, ()), optional, page)
     tiktok.check_client(form["client_key"], form["client_secret"])
     if grant_type == "client_credentials":
         lifetime = int(tiktok.policy.client_token_lifetime)
@@ -119,7 +119,7 @@ def token(tiktok: TikTok, record: RequestRecord) -> Reply:
 
 def revoke(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Answer the revocation endpoint: the user's whole connection ends."""
-    form = check_form(record, (*_CREDENTIALS, "token"), (), USER_TOKEN_PAGE)
+    form = check_form(tiktok, record, (*_CREDENTIALS, "token"), (), USER_TOKEN_PAGE)
     tiktok.check_client(form["client_key"], form["client_secret"])
     tiktok.disconnect(tiktok.bearer(form["token"]).user.open_id)
     return Reply(200, tiktok.policy.revoke_body, {"Content-Type": "application/json"})

@@ -37,7 +37,7 @@ def _new_code(tiktok: TikTok, scope: str, redirect_uri: str, state: str, surface
 
 def get_qrcode(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Start a login; TikTok itself picks the redirect URI."""
-    form = login_kit.check_form(record, ("client_key", "scope"), ("state",), PAGE)
+    form = login_kit.check_form(tiktok, record, ("client_key", "scope"), ("state",), PAGE)
     tiktok.check_client(form["client_key"])
     redirect_uri = tiktok.app.web_redirect_uri()
     if redirect_uri is None:
@@ -56,7 +56,7 @@ def get_qrcode(tiktok: TikTok, record: RequestRecord) -> Reply:
 
 def check_qrcode(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Tell how far a login has got; the code is handed out once."""
-    form = login_kit.check_form(record, ("client_key", "client_secret", "token"), (), PAGE)
+    form = login_kit.check_form(tiktok, record, ("client_key", "client_secret", "token"), (), PAGE)
     tiktok.check_client(form["client_key"], form["client_secret"])
     return Reply.json(200, _poll(tiktok, form["token"], "v2", "redirect_uri"))
 

@@ -9,6 +9,7 @@ Sources:
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import itertools
 import re
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .app import App, Policy
+from .app import App, Policy, is_loopback
 from .grants import Code, QRCode, Reason, Refused, TokenSet
 from .users import User
 
@@ -50,6 +51,7 @@ class TikTok:
         self.by_refresh: dict[str, TokenSet] = {}
         self.client_tokens: dict[str, float] = {}
         self.reuse_attempts = 0
+        self.warnings: list[str] = []
         self.changes = 0
         self._log_ids = itertools.count(1)
         self.log_id = ""
@@ -64,6 +66,17 @@ class TikTok:
         moment = time.strftime("%Y%m%d%H%M%S", time.gmtime(self.now()))
         self.log_id = f"{moment}010113006207{next(self._log_ids):08X}"
         return self.log_id
+
+    def tolerate(self, what: str) -> None:
+        """Note what is not documented, and what TikTok is not known to refuse.
+
+        Raises:
+            Refused: This TikTok is a strict one.
+        """
+        if self.policy.strict:
+            raise Refused(Reason.MALFORMED, what)
+        if what not in self.warnings:
+            self.warnings.append(what)
 
     def user(self, who: User | str | None) -> User:
         """Return a user by object or open_id; None means the first one.
@@ -129,18 +142,27 @@ class TikTok:
         if redirect_uri not in (None, code.redirect_uri):
             raise Refused(Reason.REDIRECT_URI)
 
-    @staticmethod
-    def _check_verifier(code: Code, verifier: str | None) -> None:
+    def _check_verifier(self, code: Code, verifier: str | None) -> None:
         if code.challenge is None:
             if verifier is not None:
-                raise Refused(Reason.MALFORMED, "code_verifier without a code_challenge")
+                self.tolerate("code_verifier without a code_challenge")
             return
         if verifier is None:
             raise Refused(Reason.MISSING, "code_verifier")
         # Hex, not base64url: https://developers.tiktok.com/doc/login-kit-desktop (read 2026-05)
-        expected = hashlib.sha256(verifier.encode()).hexdigest()
-        if not _VERIFIER.fullmatch(verifier) or expected != code.challenge:
+        digest, is_usual = hashlib.sha256(verifier.encode()), _VERIFIER.fullmatch(verifier)
+        is_hex = digest.hexdigest() == code.challenge
+        if is_hex and is_usual:
+            return
+        # Of desktop apps it is known that TikTok compares the hex digest.
+        as_the_rfc = base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
+        may_be_the_rfcs = not is_loopback(code.redirect_uri) and code.challenge == as_the_rfc
+        if self.policy.strict or not (is_hex or may_be_the_rfcs):
             raise Refused(Reason.VERIFIER)
+        if not is_hex:
+            self.tolerate("a code_challenge in base64url, which desktop apps may not send")
+        if not is_usual:
+            self.tolerate("a code_verifier that is not 43 to 128 unreserved characters")
 
     def issue(self, user: User, scopes: Iterable[str], *, refresh_token: str | None = None) -> TokenSet:
         """Issue an access token, and a refresh token unless one is to be kept."""

@@ -38,7 +38,7 @@ def demo(*, browser: bool) -> None:
     Raises:
         TokenError: The connection died, which is what this package is there to prevent.
     """
-    fake = FakeTikTok(access_lifetime=ACCESS_LIFETIME_S)
+    fake = FakeTikTok(access_lifetime=ACCESS_LIFETIME_S, strict=True)
     with fake.serve() as server, tempfile.TemporaryDirectory() as directory:
         for platform in (LOGIN_KIT, LOGIN_KIT_V1):
             print(f"\n{'=' * 78}\n{platform.name} on a fake TikTok at {server.url}\n{'=' * 78}")

@@ -18,7 +18,7 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
     with_port,
 )
 from tiktok_oauth_session.cli.stores.requested_scope import keep_requested_scope
-from tiktok_oauth_session.cli.terminal.output import moment, tell
+from tiktok_oauth_session.cli.terminal.output import moment, show, tell
 from tiktok_oauth_session.cli.terminal.prompts import confirm
 
 if TYPE_CHECKING:
@@ -174,11 +174,11 @@ def _keep(app: credentials.Credentials) -> None:
 
 def _report(session: TikTokOAuth2Session, token: TikTokToken) -> None:
     now = time.time()
-    print(f"Logged in: {token.open_id}")
-    print(f"Granted: {', '.join(session.granted_scopes) or 'nothing'}")
+    show(f"Logged in: {token.open_id}")
+    show(f"Granted: {', '.join(session.granted_scopes) or 'nothing'}")
     if session.missing_scopes:
-        print(f"Not granted: {', '.join(session.missing_scopes)}")
-    print(f"The access token expires {moment(token.expires_at, now)}.")
+        show(f"Not granted: {', '.join(session.missing_scopes)}")
+    show(f"The access token expires {moment(token.expires_at, now)}.")
     if token.refresh_token:
         until = moment(token.get("refresh_expires_at"), now)
-        print(f"It is refreshed when needed; the refresh token expires {until}.")
+        show(f"It is refreshed when needed; the refresh token expires {until}.")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, Stop, extra_missing
-from tiktok_oauth_session.cli.terminal.output import tell, waiting
+from tiktok_oauth_session.cli.terminal.output import draw, tell, waiting
 from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def _draw(url: str) -> None:
     import segno
 
     colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    tell("Scan this with TikTok on a phone:\n")
+    tell("Scan this with TikTok on a phone:", "")
     for line in _lines(segno.make(url, error="l", micro=False)):
-        tell(f"{_WHITE_ON_BLACK}{line}{_PLAIN}" if colours else line)
-    tell(f"\nIf the code does not fit the window, make it from this address:\n  {url}")
+        draw(f"{_WHITE_ON_BLACK}{line}{_PLAIN}" if colours else line)
+    tell("", "If the code does not fit the window, make it from this address:", f"  {url}")
 
 
 def _lines(code: segno.QRCode) -> Iterator[str]:

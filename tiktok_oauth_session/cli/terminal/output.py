@@ -9,7 +9,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.cli.terminal.streams import discard
+
+#: Characters of a line, and of a table's cell, at most. Addresses to be opened in a browser are shorter.
+_LINE_CAP = 4_000
+_CELL_CAP = 1_000
 
 #: How a word of a table is coloured.
 _STYLES = {"ok": "green", "passed": "green", "log in again": "red", "damaged": "red", "failed": "red"}
@@ -18,10 +23,21 @@ _CAREFUL = "yellow"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def tell(text: str) -> None:
+def show(*lines: str) -> None:
+    """Print the command's result for people; no stranger's name in it is obeyed by a terminal."""
+    for line in lines:
+        print(plain(line, _LINE_CAP))
+
+
+def tell(*lines: str) -> None:
     """Say something to the person at the terminal, out of the way of the command's result."""
+    draw(*(plain(line, _LINE_CAP) for line in lines))
+
+
+def draw(*lines: str) -> None:
+    """Say what the terminal is to obey, such as colours, and so nothing that others wrote."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
     except OSError:
         # Nobody reads it any more, and no token is lost for that.
         discard(sys.stderr)
@@ -45,6 +61,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int 
         rows: The lines.
         judged: The column whose words are good or bad, if there is one.
     """
+    rows = [[plain(text, _CELL_CAP) for text in row] for row in rows]
     if is_fancy(sys.stdout):
         from rich.console import Console
         from rich.table import Table

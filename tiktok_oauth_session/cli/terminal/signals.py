@@ -84,10 +84,10 @@ def end_at_once(number: int) -> NoReturn:
     os._exit(EXIT_BY_SIGNAL + number)
 
 
-def say(text: str) -> None:
+def say(*lines: str) -> None:
     """Say something from a signal's handler, if that interrupted nobody in the middle of a word."""
     with contextlib.suppress(RuntimeError):
-        tell(text)
+        tell(*lines)
 
 
 @contextlib.contextmanager
@@ -110,7 +110,7 @@ def finishing_first() -> Iterator[None]:
         if came.note(number):
             end_at_once(number)
         if len(came.numbers) == 1:
-            say("\nFirst the token that TikTok is being asked for; Ctrl-C once more stops at once.")
+            say("", "First the token that TikTok is being asked for; Ctrl-C once more stops at once.")
 
     with handled(note):
         yield

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
+from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.stores.envelope import opened
 from tiktok_oauth_session.stores.redis.scripts import Script
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
@@ -83,7 +84,7 @@ def key_of(member: bytes | str) -> Iterator[AccountKey]:
         text = member if isinstance(member, str) else member.decode("ascii")
         client_key, open_id = (unquote(part, errors="surrogatepass") for part in text.split(":"))
     except ValueError:
-        log.warning("passing over what is no account in an index: %r", member)
+        log.warning("passing over what is no account in an index: %s", plain(repr(member)))
     else:
         yield AccountKey(client_key, open_id)
 

@@ -1,0 +1,158 @@
+"""What TikTok is not known to refuse: accepted and noted, or refused by a strict fake."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import sys
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+import requests
+
+from tiktok_oauth_session.testing import FakePageError, FakeTikTok
+from tiktok_oauth_session.testing.control import serve_with_controls
+
+WEB, DESKTOP = "https://app.example/callback/", "http://127.0.0.1:3455/callback/"
+VERIFIER = "v" * 43
+
+
+def hexadecimal(verifier):
+    """TikTok's challenge."""
+    return hashlib.sha256(verifier.encode()).hexdigest()
+
+
+def base64url(verifier):
+    """The RFC's challenge."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+
+
+class Client:
+    """Somebody else's client of a fake."""
+
+    def __init__(self, *, strict):
+        self.fake = FakeTikTok(strict=strict)
+        self.http = requests.Session()
+        self.http.mount("https://", self.fake.adapter())
+
+    def authorize(self, redirect_uri=WEB, **extra):
+        """Log in; return the code."""
+        query = {
+            "client_key": self.fake.client_key,
+            "response_type": "code",
+            "scope": "user.info.basic",
+            "redirect_uri": redirect_uri,
+            "state": "s",
+            **extra,
+        }
+        callback = self.fake.authorize(f"https://www.tiktok.com/v2/auth/authorize/?{urlencode(query)}")
+        return parse_qs(urlsplit(callback).query)["code"][0]
+
+    def post(self, auth=None, **form):
+        """Ask for a token; return the reply."""
+        credentials = {"client_key": self.fake.client_key, "client_secret": self.fake.client_secret}
+        url = "https://open.tiktokapis.com/v2/oauth/token/"
+        return self.http.post(url, {**credentials, **form}, auth=auth).json()
+
+    def exchange(self, code, redirect_uri=WEB, **extra):
+        """Exchange a code."""
+        return self.post(code=code, redirect_uri=redirect_uri, grant_type="authorization_code", **extra)
+
+    def refresh(self, **extra):
+        """Refresh a new token."""
+        issued = self.fake.issue_token()
+        return self.post(grant_type="refresh_token", refresh_token=issued["refresh_token"], **extra)
+
+
+def pkce(client, verifier=VERIFIER, challenge=hexadecimal):
+    """Log in with PKCE."""
+    code = client.authorize(code_challenge=challenge(verifier), code_challenge_method="S256")
+    return client.exchange(code, code_verifier=verifier)
+
+
+TOLERATED = {
+    "client_id beside client_key": (lambda c: c.exchange(c.authorize(), client_id="k"), "client_id"),
+    "verifier without challenge": (
+        lambda c: c.exchange(c.authorize(), code_verifier=VERIFIER),
+        "code_verifier w",
+    ),
+    "base64url on web": (lambda c: pkce(c, challenge=base64url), "base64url"),
+    "a verifier of 32 characters": (lambda c: pkce(c, verifier="v" * 32), "43 to 128"),
+    "scope on refresh": (lambda c: c.refresh(scope="user.info.basic"), "scope"),
+    "Basic beside the body": (lambda c: c.refresh(auth=("k", "s")), "Authorization"),
+    "an SDK's parameters": (lambda c: c.exchange(c.authorize(device_platform="android")), "device_platform"),
+}
+
+
+@pytest.mark.parametrize(("act", "words"), TOLERATED.values(), ids=TOLERATED)
+def test_tolerated(act, words):
+    """It works, and one warning says what it was."""
+    client = Client(strict=False)
+    reply = act(client)
+    (warning,) = client.fake.warnings
+
+    assert client.fake.is_alive(reply["access_token"])
+    assert words in warning
+    client.fake.reset()
+    assert [] == client.fake.warnings
+
+
+@pytest.mark.parametrize("act", [act for act, _ in TOLERATED.values()], ids=TOLERATED)
+def test_strict(act):
+    """A strict fake refuses it, with an error or with TikTok's page, and notes nothing."""
+    client = Client(strict=True)
+    try:
+        refused = act(client)["error"]
+    except FakePageError as error:
+        refused = error.error
+
+    assert "invalid_request" == refused
+    assert [] == client.fake.warnings
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda c: pkce(c, challenge=lambda _: hexadecimal("another")),
+        lambda c: c.exchange("no-such-code"),
+        lambda c: c.exchange(c.authorize(), redirect_uri="https://app.example/other/"),
+        lambda c: c.post(grant_type="password"),
+        lambda c: c.exchange(
+            c.authorize(DESKTOP, code_challenge=base64url(VERIFIER), code_challenge_method="S256"),
+            DESKTOP,
+            code_verifier=VERIFIER,
+        ),
+    ],
+    ids=["wrong verifier", "no code", "another redirect URI", "grant type", "base64url on desktop"],
+)
+def test_known_refusals__always(act):
+    """What TikTok is known to refuse is refused by every fake."""
+    client = Client(strict=False)
+
+    assert "error" in act(client)
+    assert [] == client.fake.warnings
+
+
+def test_default__is_tolerant():
+    """Users get the tolerant one; only here, tests/conftest.py has set another default."""
+    line = "from tiktok_oauth_session.testing import FakeTikTok; print(FakeTikTok()._tiktok.policy.strict)"
+    done = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
+
+    assert "False\n" == done.stdout
+    assert FakeTikTok()._tiktok.policy.strict
+
+
+def test_control__warnings():
+    """Other languages read them over HTTP."""
+    with serve_with_controls(FakeTikTok(strict=False)) as server:
+        form = {"client_key": "sbaw-test-key", "client_secret": "sbaw-test-secret", "scope": "x"}
+        asked = requests.post(
+            f"{server.url}/v2/oauth/token/", {**form, "grant_type": "client_credentials"}, timeout=5
+        )
+        listed = requests.get(
+            f"{server.url}/_control/warnings", headers={"FakeTikTok-Control": "1"}, timeout=5
+        )
+
+    assert "access_token" in asked.json()
+    assert ["undocumented here: scope"] == [each[:24] for each in listed.json()["warnings"]]

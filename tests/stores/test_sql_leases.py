@@ -516,14 +516,22 @@ def test_refresh__waiting_sessions(store, engine, fake, issue, make_session):
     expired = TikTokToken(issue(), expires_at=time.time() - 1)
     key = AccountKey(fake.client_key, expired.open_id)
     store.save(key, expired)
-    fake.before("refresh", lambda record: threading.Event().wait(0.05))
+    calls = threading.Semaphore(0)
+
+    def call(session):
+        calls.release()
+        return session.get(USER_INFO).status_code
+
+    def answer_when_all_wait(_):
+        assert all(calls.acquire(timeout=PATIENCE_S) for _ in range(64))
+        threading.Event().wait(0.3)
+
+    fake.before("refresh", answer_when_all_wait)
     sessions = [make_session(store=store, open_id=key.open_id, token_updater=None) for _ in range(64)]
     assert {expired.refresh_token} == {session.token["refresh_token"] for session in sessions}
     with ThreadPoolExecutor(64) as pool:
         answers = []
-        sent = statements_of(
-            engine, lambda: answers.extend(pool.map(lambda each: each.get(USER_INFO).status_code, sessions))
-        )
+        sent = statements_of(engine, lambda: answers.extend(pool.map(call, sessions)))
 
     assert [200] * 64 == answers
     assert len(fake.requests_to("refresh")) == 1

@@ -62,6 +62,8 @@ class KnownConnection:
         self.is_being_told = False
         #: The refresh token that TikTok refused, where no store says so.
         self.refused: str | None = None
+        #: Whether the process has forgotten it, although its refresh is still ending.
+        self.is_forgotten = False
         self._paused_until = 0.0
 
     def pause(self, token: TikTokToken) -> None:
@@ -82,27 +84,27 @@ class KnownConnection:
     def keep(self, spent: str, token: TikTokToken) -> None:
         """Hold the only copy of a new token."""
         self.unsaved = (spent, token)
-        pending.add(self)
+        self._remember_what_is_pending()
 
     def settle(self) -> None:
         """Let go of a new token that is safe now, or no longer wanted."""
         self.unsaved = None
-        self._forget_if_nothing_is_pending()
+        self._remember_what_is_pending()
 
     def owe(self, untold: Untold | None) -> None:
         """Remember which updater is to be told what; None if none is (any more)."""
         self.untold = untold
-        if untold is not None:
-            pending.add(self)
-        self._forget_if_nothing_is_pending()
+        self._remember_what_is_pending()
 
     def let_go(self) -> None:
         """Let go of whatever waits to be taken: the connection is over, or begins anew."""
         self.unsaved = None
         self.owe(None)
 
-    def _forget_if_nothing_is_pending(self) -> None:
-        if not self.is_pending:
+    def _remember_what_is_pending(self) -> None:
+        if self.is_pending and not self.is_forgotten:
+            pending.add(self)
+        else:
             pending.discard(self)
 
 
@@ -284,6 +286,7 @@ def forget_connections() -> None:
     """Forget every connection, as a process that starts now would know none; for tests."""
     global _latest, _memory
     for known in list(pending):
+        known.is_forgotten = True
         if known.flight is not None:
             known.flight.give_up()
     _latest, _memory = None, PerProcess(_begin)

@@ -118,7 +118,9 @@ class Transaction:
                 if not held:
                     return None
                 current = self.current()
-                return self._refreshed(current) if self._demand.is_due(current) else current
+                if self._has_moved(current) or not self._demand.is_due(current):
+                    return current
+                return self._refreshed(current)
         except Exception as failure:
             # Whatever failed, the save or the lock after it: what came is in this process only.
             unsaved = self._source.known.unsaved
@@ -220,6 +222,11 @@ class Transaction:
                 self._settle(new)
             known.settle()
         return current
+
+    def _has_moved(self, current: TikTokToken) -> bool:
+        """Tell whether what is left here only says whose token it was, which the caller did not know."""
+        is_empty = current.access_token is None and current.refresh_token is None
+        return is_empty and current.open_id is not None and self._demand.mine.open_id is None
 
     def _settle(self, new: TikTokToken) -> None:
         self._source.known.settle()

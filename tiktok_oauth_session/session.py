@@ -129,7 +129,6 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         made: _Made = super().__new__(class_to_make(cls, TikTokOAuth2Mixin))
         return made
 
-    @without_variables
     def __init__(
         self,
         client_key: str | None = None,
@@ -177,7 +176,13 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         if not split_scopes(self.scope) and platform.default_scope:
             self._scope = list(platform.default_scope)
         if token and store is not None:
-            self._begin_with(store, TikTokToken(token))
+            outer = sys.exc_info()[1]
+            try:
+                self._begin_with(store, TikTokToken(token))
+            except BaseException as error:
+                client_secret = token = None
+                clear_frames(error, outer)
+                raise
 
     @property
     def compliance_hook(self) -> Any:

@@ -40,6 +40,17 @@ class SessionTokenMixin(_Base):
     _open_id: str | None
     #: Whether the caller said it: then it stays so, whatever a reply says.
     _open_id_is_given: bool = False
+    #: The property, if any, that a framework's session, such as Flask-Dance's, has in place of the parent's
+    #: `token`. In a tuple, or looking it up would ask it.
+    _framework_token: tuple[Any, ...] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Look once for a framework's token."""
+        super().__init_subclass__(**kwargs)
+        found = [
+            vars(each).get("token") for each in cls.__mro__ if each not in (SessionTokenMixin, OAuth2Session)
+        ]
+        cls._framework_token = tuple(each for each in found if hasattr(each, "__set__"))[:1]
 
     @property
     def token(self) -> TikTokToken:
@@ -55,7 +66,7 @@ class SessionTokenMixin(_Base):
             stored = self.store.load(key)
             if stored is not None:
                 self._use(stored)
-        token: Any = super().token
+        token: Any = super().token if self._framework_token else self._client.token
         return token  # type: ignore[no-any-return]  # a framework's is what it is
 
     @token.setter
@@ -65,9 +76,8 @@ class SessionTokenMixin(_Base):
             # As every session begins.
             self._client.token = token
             return
-        token.require_issuer(self.platform.issuer)
-        key = self._key(token)
-        if token and self.store is not None and key:
+        self._require_own(token)
+        if token and self.store is not None and (key := self._key(token)):
             self.store.save(key, token)
             memory().forget(self.store, key)
         self._use(token)
@@ -76,16 +86,10 @@ class SessionTokenMixin(_Base):
     def token(self) -> None:
         """Forget it here; a store is asked again."""
         self._let_client_use(TikTokToken())
-        if beside := self._framework_token():
+        for beside in self._framework_token:
             # As it does where it has looked up none.
             with contextlib.suppress(AttributeError, KeyError):
                 beside.__delete__(self)
-
-    def _framework_token(self) -> Any:
-        """Return what a framework's session, such as Flask-Dance's, has in place of the parent's `token`."""
-        ours = (SessionTokenMixin, OAuth2Session)
-        found = (vars(cls).get("token") for cls in type(self).__mro__ if cls not in ours)
-        return next((each for each in found if hasattr(each, "__set__")), None)
 
     @property
     def open_id(self) -> str | None:
@@ -115,15 +119,19 @@ class SessionTokenMixin(_Base):
 
     def _use(self, token: TikTokToken) -> None:
         """Let the session use a token, and nothing of the one before."""
-        if ISSUER in token:
-            token.require_issuer(self.platform.issuer)
+        self._require_own(token)
         self._let_client_use(token)
-        if beside := self._framework_token():
+        for beside in self._framework_token:
             # A framework that only reads its own takes none.
             with contextlib.suppress(AttributeError):
                 beside.__set__(self, token)
         if token.open_id and not self._open_id_is_given:
             self._open_id = token.open_id
+
+    def _require_own(self, token: TikTokToken) -> None:
+        """Refuse a token that another platform has issued."""
+        if ISSUER in token:
+            token.require_issuer(self.platform.issuer)
 
     def _let_client_use(self, token: TikTokToken) -> None:
         client = self._client
@@ -142,7 +150,7 @@ class SessionTokenMixin(_Base):
 
     def _begin_with(self, store: TokenStore, token: TikTokToken) -> None:
         """Begin with a token, unless the store knows a newer one of this account."""
-        token.require_issuer(self.platform.issuer)
+        self._require_own(token)
         key = self._key(token)
         if key:
             self._use(_stored_or(store, token, key))

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 import requests
-from oauthlib.oauth2 import InsecureTransportError
+from oauthlib.oauth2 import BackendApplicationClient, InsecureTransportError
 
 from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TokenError, tiktok_compliance_fix
 
@@ -271,6 +271,28 @@ def test_redirect__on_the_api(fake, make_session, issue, platform, place):
     assert [[place], [place]] == [shown(record, token) for record in fake.requests]
 
 
+@pytest.mark.parametrize("placement", ["body", "query", "auth_header"])
+def test_client__says_where_the_token_goes(fake, make_session, issue, placement):
+    """A surface that wants the token in a header gets it there, wherever oauthlib's client would put it."""
+    token = issue()
+    client = BackendApplicationClient(fake.client_key, default_token_placement=placement)
+    fake.fail("user_info", "redirect", location=ELSEWHERE, status=307)
+
+    make_session(token=token, client=client).post(USER_INFO, data={"a": "b"})
+
+    first, second = fake.requests
+    assert (["header"], []) == (shown(first, token), shown(second, token))
+
+
+@pytest.mark.parametrize("body", [{"data": {"b": "2"}}, {"files": {"b": b"2"}}], ids=["data", "files"])
+def test_v1__json_that_is_not_sent(fake, make_session, issue, body):
+    """Beside other data requests sends no JSON: then the token is in the query."""
+    token = issue()
+    make_session(token=token, platform=LOGIN_KIT_V1).post(V1_USER_INFO, json={"a": "b"}, **body)
+
+    assert ["query"] == shown(fake.requests[0], token)
+
+
 def test_redirect__query_that_the_server_repeats(fake, make_session, issue):
     """A server that repeats the query at the redirect does not send the token on either."""
     token = issue()
@@ -404,6 +426,17 @@ def test_proxies__loopback(fake, make_session, issue, proxied):
     ] == asked.through
 
 
+def test_proxies__credentials_at_a_redirect(fake, make_session, issue, monkeypatch, proxied):
+    """The proxy's credentials are not for the server on this machine that a redirect leads to."""
+    monkeypatch.setenv("http_proxy", "http://proxy-user:proxy-secret@proxy.example:3128")
+    session = make_session(token=issue(), platform=LOGIN_KIT.at("http://127.0.0.1:9400"))
+    fake.fail("user_info", "redirect", location="http://127.0.0.1:9400/moved/", status=302)
+
+    session.get(PATH)
+
+    assert [] == [record for record in fake.requests if "Proxy-Authorization" in record.headers]
+
+
 def test_proxies__loopback_that_sees_no_token(fake, make_session, issue, proxied):
     """A service on this machine that sees no token is reached as requests would."""
     session = make_session(token=issue())
@@ -435,10 +468,12 @@ def test_proxies__without_a_session(fake, proxied):
 
 
 @pytest.mark.parametrize("spoilt", ["{}\n", "{}\r\n", "\n{}", " {}", "{}\u2028", "{}é", "{}\x00"])
+@pytest.mark.parametrize("client", [None, BackendApplicationClient("sbaw-test-key")], ids=["", "own client"])
 @pytest.mark.parametrize("platform", [LOGIN_KIT, OWN_HEADER], ids=["v2", "own header"])
-def test_token__fits_no_header(fake, make_session, spoilt, platform):
+def test_token__fits_no_header(fake, make_session, spoilt, platform, client):
     """A token that fits no header is refused before requests quotes it; nothing is sent."""
-    session = make_session(token={"access_token": spoilt.format("act.secret")}, platform=platform)
+    token = {"access_token": spoilt.format("act.secret")}
+    session = make_session(token=token, platform=platform, client=client)
 
     with pytest.raises(TokenError, match="fits into no header") as caught:
         session.get(USER_INFO)
@@ -476,6 +511,29 @@ def test_v1__response_does_not_quote_the_token(fake, make_session, issue):
     assert not [each for each in said if token["access_token"] in requests.utils.unquote(each)]
     assert token["open_id"] in failed.url
     assert token["access_token"] in requests.utils.unquote(failed.request.url)
+
+
+def test_v1__error_of_a_hook(fake, make_session, issue):
+    """What `raise_for_status` raises as a hook keeps its response, and quotes no token."""
+    token = issue()
+    session = make_session(token=token, platform=LOGIN_KIT_V1)
+    session.hooks["response"].append(lambda response, **_: response.raise_for_status())
+    fake.fail("user_info", "body", body=b"", status=500)
+
+    with pytest.raises(requests.HTTPError) as caught:
+        session.get(V1_USER_INFO)
+
+    assert 500 == caught.value.response.status_code
+    assert token["access_token"] not in requests.utils.unquote(str(caught.value))
+
+
+def test_warnings__of_hosts_in_data(make_session, issue, caplog):
+    """However many hosts a program's data names, the session says of a hundred that they see no token."""
+    session = make_session(token=issue())
+    for number in range(150):
+        session.get(f"https://host-{number}.example/")
+
+    assert 100 == sum("go without the token" in record.message for record in caplog.records)
 
 
 def test_compliance_fix__secret_in_no_repr(fake):

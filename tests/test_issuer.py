@@ -10,6 +10,7 @@ from tiktok_oauth_session import (
     AccountKey,
     FileStore,
     MemoryStore,
+    ReauthorizationRequired,
     StoreError,
     TikTokToken,
 )
@@ -137,3 +138,30 @@ def test_another_issuer__keep_alive(fake, store, key):
     assert REFUSAL.replace("session", "run") in summary.failed[key].replace("session", "run")
     assert sent == len(fake.requests)
     assert before == store.load(key)
+
+
+@pytest.mark.parametrize("how", ["token=", "session.token ="])
+def test_issuer__of_a_token_that_is_handed_over(store, issue, make_session, how):
+    """A token that a session hands to the store is its platform's from then on."""
+    token = issue()
+    if how == "token=":
+        make_session(store=store, token=token)
+    else:
+        make_session(store=store, open_id=token.open_id).token = token
+
+    with pytest.raises(StoreError, match=REFUSAL):
+        make_session(store=store, open_id=token.open_id, platform=ELSEWHERE).get("/v2/user/info/")
+
+
+def test_another_issuer__without_a_store(fake, make_session, issue):
+    """Sessions of two platforms that were given the same token do not meet in the process's memory."""
+    old = issue()
+    first = make_session(token=old, as_if_network=True)
+    first.refresh_token()
+    other = make_session(token=old, platform=ELSEWHERE, as_if_network=True)
+    with pytest.raises(ReauthorizationRequired):
+        other.refresh_token()
+    sent = fake.requests_to("refresh")
+
+    assert [old.refresh_token] * 2 == [record.parameters["refresh_token"] for record in sent]
+    assert first.refresh_token()["access_token"] == first.token["access_token"]

@@ -83,6 +83,19 @@ def test_refresh__failed_after_expiry(fake, make_session, issue, clock):
     assert ["refresh", "refresh", "user_info"] == endpoints(fake)
 
 
+def test_refresh__refused_after_a_401(fake, make_session, issue):
+    """The error of a refresh that a 401 led to holds the answer to the refresh."""
+    session = make_session(token=issue())
+    fake.fail("user_info", "error", error="access_token_invalid", status=401)
+    fake.fail("refresh", "status", status=429, retry_after=7)
+
+    with pytest.raises(TokenError) as caught:
+        session.get(USER_INFO)
+
+    assert 429 == caught.value.status_code == caught.value.response.status_code
+    assert "7" == caught.value.response.headers["Retry-After"]
+
+
 def test_refresh__refused_for_good(fake, make_session, issue, clock):
     """A refused refresh token means a new login; TikTok is not asked a second time."""
     store = MemoryStore()

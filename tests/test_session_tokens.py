@@ -9,6 +9,7 @@ from requests_oauthlib import OAuth2Session
 from werkzeug.utils import cached_property
 
 from tiktok_oauth_session import (
+    LOGIN_KIT,
     AccountKey,
     MemoryStore,
     ReauthorizationRequired,
@@ -221,7 +222,7 @@ def test_token__deleted(fake, make_session, issue):
     del alone.token, sharing.token
     alone.get(USER_INFO)
 
-    assert (TikTokToken(), token) == (alone.token, sharing.token)
+    assert (TikTokToken(), TikTokToken(token, issuer=LOGIN_KIT.issuer)) == (alone.token, sharing.token)
     assert "Authorization" not in fake.requests[-1].headers
 
 
@@ -268,7 +269,8 @@ def test_token__assigned_is_stored(fake, make_session, issue):
 
     make_session(store=store).token = token
 
-    assert token == store.load(AccountKey(fake.client_key, token["open_id"]))
+    stored = store.load(AccountKey(fake.client_key, token["open_id"]))
+    assert TikTokToken(token, issuer=LOGIN_KIT.issuer) == stored
 
 
 def test_token__the_store_knows_better(fake, make_session, issue):

@@ -59,6 +59,7 @@ class TikTokClient(WebApplicationClient):
         vars(speaking).update(vars(client), platform=platform)
         return speaking
 
+    @without_variables
     def prepare_request_uri(
         self,
         uri: str,
@@ -93,6 +94,7 @@ class TikTokClient(WebApplicationClient):
         written = _written(names, ours) | {(names or {}).get(k, k): v for k, v in kwargs.items()}
         return str(add_params_to_uri(uri, list(written.items())))
 
+    @without_variables
     def create_code_challenge(self, code_verifier: str, code_challenge_method: str | None = None) -> str:
         """Return the PKCE challenge: on TikTok the *hex* SHA-256 of the verifier.
 
@@ -144,6 +146,7 @@ class TikTokClient(WebApplicationClient):
         self.populate_token_attributes(token)
         return token
 
+    @without_variables
     def add_token(
         self,
         uri: str,
@@ -172,6 +175,7 @@ class TikTokClient(WebApplicationClient):
         headers[self.platform.access_token_header] = header_with(self.platform, access_token)
         return uri, headers, body
 
+    @without_variables
     def prepare_token_revocation_request(  # type: ignore[override]  # parameters, not a written body
         self,
         revocation_url: str,

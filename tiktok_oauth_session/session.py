@@ -17,7 +17,13 @@ from requests_oauthlib import OAuth2Session
 
 from tiktok_oauth_session._connection.process_memory import Updater, memory, pending
 from tiktok_oauth_session._connection.session_token import SessionTokenMixin
-from tiktok_oauth_session._http.allowed_hosts import origin_of, past_proxies, require_secure, verdict_on
+from tiktok_oauth_session._http.allowed_hosts import (
+    goes_past_proxies,
+    origin_of,
+    past_proxies,
+    require_secure,
+    verdict_on,
+)
 from tiktok_oauth_session._http.cached_replies import keeps_replies, mark_of, marked, without_mark
 from tiktok_oauth_session._http.method_order import class_to_make, require_called, takes_positional
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
@@ -59,6 +65,9 @@ _HOOKS = (
     "refresh_token_response",
 )
 
+#: How many hosts a session says of that they do not see its token.
+TOLD_BARE = 100
+
 _leaving_parents_connections = PerProcess(threading.Lock)
 
 
@@ -96,6 +105,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     _client_token: str | None = None
     _client_token_guard: PerProcess[threading.Lock] | None = None
     _told_where_it_went = False
+    _told_of_no_account = False
     _told_bare: frozenset[str] = frozenset()
     #: The next class after it is asked to send.
     _passed_over: type = OAuth2Session
@@ -122,6 +132,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         """
         first = cls._takes_positional
         if args and first and not {"client_key", "client_id"} & kwargs.keys():
+            # Crash reporters would show what they hold.
+            del args, kwargs
             raise TypeError(
                 f"{first.__name__} stands before TikTokOAuth2Session in {cls.__name__} and takes what is "
                 "passed by position: pass client_key= by name."
@@ -339,7 +351,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     def _tell_bare(self, url: str) -> None:
         """Say once that a host does not see the token."""
         host = origin_of(url).host
-        if host and host not in self._told_bare:
+        if host and host not in self._told_bare and len(self._told_bare) < TOLD_BARE:
             self._told_bare |= {host}
             log.warning(
                 "requests to %s go without the token; api_hosts= names further hosts that may see it", host
@@ -360,10 +372,12 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
         """At a redirect, go past all proxies where the token goes to this machine over plain http."""
-        ours: Any = super()  # the stubs give it no types
-        rebuilt = ours.rebuild_proxies(prepared_request, proxies)
         url = prepared_request.url or ""
-        return past_proxies(url, {"proxies": rebuilt})["proxies"] if self._may_see_token(url) else rebuilt
+        if goes_past_proxies(url) and self._may_see_token(url):
+            prepared_request.headers.pop("Proxy-Authorization", None)
+            return {}
+        ours: Any = super()  # the stubs give it no types
+        return ours.rebuild_proxies(prepared_request, proxies)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
         """Go past all proxies where the token goes to this machine over plain http."""
@@ -407,11 +421,12 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
                 return self._send_on(method, url, headers=headers, data=data, files=files, **kwargs)
         platform, access_token = self.platform, token.get("access_token") or ""
         in_header = platform.access_token_placement == "header"
-        if in_header and access_token and type(self._client) is TikTokClient:
+        shown = header_with(platform, access_token) if in_header and access_token else ""
+        if shown and type(self._client) is TikTokClient:
             # What its `add_token` would do.
-            headers = {**(headers or {}), platform.access_token_header: header_with(platform, access_token)}
+            headers = {**(headers or {}), platform.access_token_header: shown}
         else:
-            url, headers, data, kwargs = self._shown(method, url, data, headers, kwargs, token)
+            url, headers, data, kwargs = self._shown(method, url, data, headers, files, kwargs, token)
         mark = mark_of(self.client_id, self.open_id or access_token) if self._keeps_replies else ""
         try:
             response = self._send_on(
@@ -423,13 +438,12 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
                 **kwargs,
             )
         except requests.RequestException as error:
-            if redact(str(error), [access_token]) == str(error):
-                raise
-            failure = type(error)(redact(str(error), [access_token]))
-        else:
-            return response if in_header and not mark else _as_asked(response, access_token, mark)
-        # Out here, so that not even the context holds the text with the token in it.
-        raise failure
+            words = redact(str(error), [access_token])
+            if words != str(error):
+                # Nor may what led to it hold the text with the token in it.
+                error.args, error.__cause__, error.__context__ = (words,), None, None
+            raise
+        return response if in_header and not mark else _as_asked(response, access_token, mark)
 
     def _shown(
         self,
@@ -437,13 +451,18 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         url: str,
         data: Any,
         headers: Mapping[str, str] | None,
+        files: Any,
         kwargs: dict[str, Any],
         token: TikTokToken,
     ) -> tuple[str, Mapping[str, str] | None, Any, dict[str, Any]]:
-        """Return a request that shows the token where a surface, or a client of the caller's, wants it."""
+        """Return a request that shows the token where a surface wants it, whatever a client would do."""
+        where: dict[str, Any] = {"token_placement": "auth_header"}
         if self.platform.access_token_placement == "parameter":
+            where = {}
             silence_urllib3()
-        body = add_token_to_json(self.platform, kwargs.get("json"), token.access_token or "")
+        # Beside other data requests sends no JSON.
+        json = None if data or files else kwargs.get("json")
+        body = add_token_to_json(self.platform, json, token.access_token or "")
         if body is not None:
             return url, headers, data, {**kwargs, "json": body}
         # A copy of its own for each request: threads share the session's client.
@@ -452,7 +471,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         client.populate_token_attributes(token)
         # Whether it is time for another token has been decided.
         client._expires_at = None  # noqa: SLF001 - oauthlib has no public name for it
-        url, headers, data = client.add_token(url, http_method=method, body=data, headers=dict(headers or {}))
+        url, headers, data = client.add_token(
+            url, http_method=method, body=data, headers=dict(headers or {}), **where
+        )
         return url, headers, data, kwargs
 
     # --- keeping the token fresh -------------------------------------------------------------------
@@ -480,9 +501,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
                 raise ReauthorizationRequired(
                     "The store holds no token for this account. The user has to log in (again)."
                 )
-            if self.store is not None:
+            if self.store is not None and not self._told_of_no_account:
+                self._told_of_no_account = True
                 log.warning(
-                    "a request goes without a token: open_id= says which of the store's accounts is meant"
+                    "requests go without a token: open_id= says which of the store's accounts is meant"
                 )
             return token
         if not pending and token.freshness() is Freshness.FRESH:
@@ -508,7 +530,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             new = self._connection(token, secret).renew(token, is_refused=True)
         except TokenError as error:
             # What was asked for was an API call, and this is what it brought.
-            error.response = error.response or response
+            if error.response is None:
+                error.response = response
             raise
         return self._adopt(token, new)
 
@@ -574,7 +597,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         if self.store is not None and key:
             return StoreSource(self.store, key, self.token_updater, self.platform.issuer)
         session = None if self._reaches_a_network() else self
-        return ProcessSource(self.client_id or "", token, self.token_updater, session)
+        app = self.platform.issuer, self.client_id
+        return ProcessSource(app, token, self.token_updater, session)
 
     def _reaches_a_network(self) -> bool:
         """Tell it from a session whose TikTok is a stand-in, as in tests: its tokens are nobody else's."""

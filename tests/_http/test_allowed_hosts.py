@@ -6,6 +6,7 @@ import pytest
 import requests
 from oauthlib.oauth2 import InsecureTransportError
 
+from tiktok_oauth_session._http import allowed_hosts
 from tiktok_oauth_session._http.allowed_hosts import (
     is_loopback,
     is_one_of,
@@ -192,3 +193,21 @@ def test_is_one_of__where_requests_goes(url, character):
         goes_to = str(error)
 
     assert not (is_one_of(crooked, ["api.example"]) and goes_to not in ("api.example", None))
+
+
+def test_verdict_on__what_is_remembered():
+    """What is remembered of a URL is where it goes: no path, and no name of any length."""
+    allowed_hosts._verdict.cache_clear()
+    allowed_hosts._origin.cache_clear()
+    for number in range(300):
+        assert (True, True) == verdict_on(
+            f"https://open.tiktokapis.com/{number}/{'x' * 10_000}", ("open.tiktokapis.com",)
+        )
+        assert (True, False) == verdict_on(
+            f"https://{number}{'x' * 10_000}.example/", ("open.tiktokapis.com",)
+        )
+
+    assert (1, 1) == (
+        allowed_hosts._verdict.cache_info().currsize,
+        allowed_hosts._origin.cache_info().currsize,
+    )

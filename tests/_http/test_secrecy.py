@@ -20,6 +20,7 @@ from tiktok_oauth_session import (
     LOGIN_KIT_V1,
     APIError,
     MemoryStore,
+    StoreError,
     TikTokOAuth2Session,
     TikTokToken,
     TokenError,
@@ -27,6 +28,7 @@ from tiktok_oauth_session import (
     revoke_token,
     unwrap,
 )
+from tiktok_oauth_session.compliance import TikTokClient
 from tiktok_oauth_session.testing import FakeTikTok
 
 DESKTOP = "http://127.0.0.1:3455/callback/"
@@ -353,3 +355,61 @@ def test_secrecy__api_refusals(watch, stage):
         watch.run(lambda: unwrap(stage.call_the_api(session)))
 
     assert [] == watch.leaks(stage.secrets())
+
+
+# --- frames of what no fault of TikTok's reaches ---------------------------------------------------------
+
+
+# By name: a traceback quotes the lines of this file.
+ACCESS_TOKEN, REFRESH_TOKEN, CLIENT_SECRET = "act.fake", "rft.fake", "fake-secret"
+
+
+class Full(MemoryStore):
+    """A store without room."""
+
+    def save(self, key, token, *, replacing=None):
+        raise StoreError("no room")
+
+
+def give_a_token(session):
+    """Assign a token, as programs do that keep it themselves."""
+    session.token = {"access_token": ACCESS_TOKEN, "refresh_token": REFRESH_TOKEN, "open_id": "user"}
+
+
+def make_with_a_stranger_first():
+    """Make a session whose first argument another class would take."""
+
+    class Named:
+        def __init__(self, name, **kwargs):
+            super().__init__(**kwargs)
+
+    class Session(Named, TikTokOAuth2Session):
+        pass
+
+    Session("key", client_secret=CLIENT_SECRET, token={"access_token": ACCESS_TOKEN})
+
+
+def show_a_spoilt_token(_):
+    """Show a token that fits no header, as a plain session does."""
+    client = TikTokClient("key", token={"access_token": ACCESS_TOKEN + "\n"})
+    client.add_token("https://open.tiktokapis.com/v2/")
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        give_a_token,
+        lambda _: make_with_a_stranger_first(),
+        show_a_spoilt_token,
+        lambda _: TikTokClient("key").prepare_request_uri("https://a.example/", client_secret=CLIENT_SECRET),
+        lambda _: TikTokClient("key", platform=LOGIN_KIT_V1).prepare_token_revocation_request(
+            "https://a.example/", ACCESS_TOKEN, client_secret=CLIENT_SECRET
+        ),
+    ],
+    ids=["session.token", "positional", "add_token", "authorize URL", "revocation"],
+)
+def test_secrecy__frames_of_misuse(watch, act):
+    """Errors of other paths than TikTok's answers leave no secret in any frame either."""
+    watch.run(act, TikTokOAuth2Session("key", store=Full(), open_id="user"))
+
+    assert [] == watch.leaks({ACCESS_TOKEN, REFRESH_TOKEN, CLIENT_SECRET})

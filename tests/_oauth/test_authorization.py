@@ -10,11 +10,13 @@ import pytest
 from oauthlib.oauth2 import AccessDeniedError, OAuth2Error
 
 from tiktok_oauth_session import (
+    LOGIN_KIT,
     LOGIN_KIT_V1,
     AccountKey,
     AuthorizationError,
     MemoryStore,
     TikTokOAuth2Session,
+    TikTokToken,
     TokenError,
     TokenNotSaved,
 )
@@ -188,7 +190,7 @@ def test_denial__unknown_error(make_session):
 @pytest.mark.parametrize("kind", ["refuse", "reset_after", "truncated", "html", "status", "error"])
 def test_fetch__failure_keeps_the_old_token(fake, make_session, issue, kind):
     """A login that fails leaves the old token at work, in the session and in the store."""
-    store, old = MemoryStore(), issue()
+    store, old = MemoryStore(), TikTokToken(issue(), issuer=LOGIN_KIT.issuer)
     session = make_session(token=old, store=store)
     callback = fake.authorize(session.authorization_url()[0])
     fake.fail("token", kind, times=None)
@@ -216,7 +218,7 @@ def test_fetch__old_token_works_meanwhile(fake, make_session, issue, log_in):
 
 def test_fetch__store_fails(fake, make_session, issue, log_in, monkeypatch):
     """A login that cannot be stored is TokenNotSaved with the new token; the old one stays in use."""
-    store, old = MemoryStore(), issue()
+    store, old = MemoryStore(), TikTokToken(issue(), issuer=LOGIN_KIT.issuer)
     session = make_session(token=old, store=store)
 
     def save(*args, **options):

@@ -140,16 +140,16 @@ class ProcessMemory:
         return self._remembered(self._in_stores, (store.identity, key))
 
     def without_store(
-        self, client_key: str, token: TikTokToken, session: Hashable | None = None
+        self, app: Hashable, token: TikTokToken, session: Hashable | None = None
     ) -> KnownConnection:
         """Return what is known of a connection that only sessions of this process hold.
 
         Args:
-            client_key: Whose app.
+            app: Who issued the token, and to which app.
             token: The token as its session holds it.
             session: The session that alone finds it again; None lets all of the process find it.
         """
-        name = _name(client_key, token)
+        name = _name(app, token)
         with self.guard:
             connections = self._connections_of(session)
             there = connections.get(name)
@@ -165,13 +165,13 @@ class ProcessMemory:
 
     def also_known_as(
         self,
-        client_key: str,
+        app: Hashable,
         token: TikTokToken,
         connection: KnownConnection,
         session: Hashable | None = None,
     ) -> None:
         """Let a connection without a store be found by its next refresh token, too."""
-        self._remembered(self._connections_of(session), _name(client_key, token), connection)
+        self._remembered(self._connections_of(session), _name(app, token), connection)
 
     def _connections_of(self, session: Hashable | None) -> _Connections:
         if session is None:
@@ -251,9 +251,9 @@ def _drop_one(known: _Connections) -> None:
             return
 
 
-def _name(client_key: str, token: TikTokToken) -> Hashable:
+def _name(app: Hashable, token: TikTokToken) -> Hashable:
     digest = hashlib.sha256((token.refresh_token or "").encode("utf-8", "surrogatepass"))
-    return client_key, digest.hexdigest()
+    return app, digest.hexdigest()
 
 
 _latest: ProcessMemory | None = None

@@ -76,10 +76,16 @@ class SessionTokenMixin(_Base):
             # As every session begins.
             self._client.token = token
             return
-        self._require_own(token)
-        if token and self.store is not None and (key := self._key(token)):
-            self.store.save(key, token)
-            memory().forget(self.store, key)
+        try:
+            self._require_own(token)
+            if token and self.store is not None and (key := self._key(token)):
+                token = TikTokToken(token, issuer=self.platform.issuer)
+                self.store.save(key, token)
+                memory().forget(self.store, key)
+        except BaseException:
+            # Crash reporters would show what the caller's dict holds.
+            value = None
+            raise
         self._use(token)
 
     @token.deleter
@@ -151,6 +157,7 @@ class SessionTokenMixin(_Base):
     def _begin_with(self, store: TokenStore, token: TikTokToken) -> None:
         """Begin with a token, unless the store knows a newer one of this account."""
         self._require_own(token)
+        token = TikTokToken(token, issuer=self.platform.issuer)
         key = self._key(token)
         if key:
             self._use(_stored_or(store, token, key))

@@ -85,7 +85,7 @@ class ProcessSource(TokenSource):
     Found by its refresh token: whoever comes with one that was spent here gets its successor.
 
     Args:
-        client_key: Whose app.
+        app: Who issued the token, and to which app.
         token: The token as its session holds it.
         updater: Keeps new tokens.
         session: The session that alone gets it; None lets every session that comes with the old token later
@@ -93,12 +93,12 @@ class ProcessSource(TokenSource):
     """
 
     def __init__(
-        self, client_key: str, token: TikTokToken, updater: Updater | None, session: Hashable | None
+        self, app: Hashable, token: TikTokToken, updater: Updater | None, session: Hashable | None
     ) -> None:
-        self._client_key, self._session = client_key, session
+        self._app, self._session = app, session
         self.updater = updater
         self.is_durable = updater is None
-        self.known = memory().without_store(client_key, token, session)
+        self.known = memory().without_store(app, token, session)
 
     def try_lock(self, timeout: float) -> AbstractContextManager[bool]:
         """Exclude the process's other threads."""
@@ -121,7 +121,7 @@ class ProcessSource(TokenSource):
         """Let the process's other sessions find the new token."""
         self._require(replacing)
         self.known.token = token
-        memory().also_known_as(self._client_key, token, self.known, self._session)
+        memory().also_known_as(self._app, token, self.known, self._session)
 
     def _require(self, refresh_token: str | None) -> None:
         held = self.known.token

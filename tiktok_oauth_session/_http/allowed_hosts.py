@@ -16,7 +16,10 @@ from urllib3.util import parse_url
 ANY_HOST = "*"
 
 _PORTS = {"https": 443, "http": 80}
-_BEFORE_QUERY = re.compile("[^?#]*")
+#: What of a URL says where it goes, and perhaps some more: neither path nor query do.
+_PLACE = re.compile(r"[^/?#]*//[^\\/?#]*|[^?#]*")
+#: Characters of a URL's place that are remembered at most.
+_REMEMBERED = 300
 
 
 class Origin(NamedTuple):
@@ -33,8 +36,12 @@ def origin_of(url: str | None) -> Origin:
     Read with the parser that requests uses: parsers disagree over crooked URLs, and what is checked
     must be where it goes.
     """
-    # Neither query nor fragment says where; and what they hold is not remembered.
-    return _origin(_BEFORE_QUERY.match((url or "").lstrip())[0])  # type: ignore[index]  # matches anything
+    place = _place_of((url or "").lstrip())
+    return _origin(place) if len(place) <= _REMEMBERED else _origin.__wrapped__(place)
+
+
+def _place_of(url: str) -> str:
+    return _PLACE.match(url)[0]  # type: ignore[index]  # matches anything
 
 
 @functools.lru_cache(maxsize=256)
@@ -86,10 +93,9 @@ class Verdict(NamedTuple):
 
 def verdict_on(url: str, hosts: tuple[str, ...], insecure_hosts: tuple[str, ...] = ()) -> Verdict:
     """Judge a URL as `require_secure` and `is_one_of` do, in one look-up when it was judged before."""
-    if "?" in url or "#" in url:
-        # Neither says where; and what they hold is not remembered.
-        url = _BEFORE_QUERY.match(url)[0]  # type: ignore[index]  # matches anything
-    return _verdict(url, hosts, insecure_hosts)
+    place = _place_of(url)
+    judge = _verdict if len(place) <= _REMEMBERED else _verdict.__wrapped__
+    return judge(place, hosts, insecure_hosts)
 
 
 @functools.lru_cache(maxsize=256)
@@ -101,14 +107,17 @@ def _verdict(url: str, hosts: tuple[str, ...], insecure_hosts: tuple[str, ...]) 
     return Verdict(may_travel=True, may_see_token=is_one_of(url, hosts))
 
 
-def past_proxies(url: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return requests' settings for a URL, without any proxy if it is plain http to this machine.
+def goes_past_proxies(url: str) -> bool:
+    """Tell whether a URL is plain http to this machine.
 
     A proxy would read along, and mean another machine by the address.
     """
-    if origin_of(url).scheme == "http" and is_loopback(url):
-        return {**settings, "proxies": {}}
-    return settings
+    return origin_of(url).scheme == "http" and is_loopback(url)
+
+
+def past_proxies(url: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return requests' settings for a URL, without any proxy where none may be."""
+    return {**settings, "proxies": {}} if goes_past_proxies(url) else settings
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 import requests
@@ -20,6 +21,7 @@ from tiktok_oauth_session import (
     MemoryStore,
     NoReply,
     RevocationError,
+    StoreError,
     TikTokOAuth2Session,
     TikTokToken,
     TokenError,
@@ -271,6 +273,84 @@ def test_frames__of_what_was_handled_before():
     assert failure is caught.value.__context__
     assert any(SECRET in frame for frame in shown(failure))
     assert "goes on" == next(numbers)
+
+
+class Listing(MemoryStore):
+    """A store that fails over what it lists."""
+
+    def keys(self, client_key=None):
+        document = SECRET
+        yield AccountKey("app", "first")
+        raise_with(document)
+
+    expiring = refresh_expiring = keys
+
+
+@pytest.mark.parametrize(
+    "list_all",
+    [
+        lambda store: list(store.keys()),
+        lambda store: list(store.expiring(0.0)),
+        lambda store: list(store.refresh_expiring(0.0)),
+    ],
+)
+def test_store__that_fails_while_it_lists(list_all):
+    """What a store of anybody's held while it listed accounts is let go, also after the first of them."""
+    with pytest.raises(Failure) as caught:
+        list_all(Listing())
+
+    assert "raise_with {}" in shown(caught.value)
+    assert not [frame for frame in shown(caught.value) if SECRET in frame]
+
+
+def test_store__that_lists_while_it_is_asked():
+    """Listing goes on where it was, whatever its caller handles meanwhile, and need not come to an end."""
+    listed = Listing().keys()
+    try:
+        raise_with("nothing")
+    except Failure:
+        assert AccountKey("app", "first") == next(listed)
+
+    assert iter(listed) is listed
+    with pytest.raises(Failure):
+        next(listed)
+
+
+def test_store__that_cannot_be_written():
+    """What it held when it was asked whether it can keep the token of a login is let go, too."""
+
+    class Full(MemoryStore):
+        def require_writable(self, client_key):
+            raise_with(SECRET)
+
+    with pytest.raises(Failure) as caught:
+        Full().require_writable("app")
+
+    assert "raise_with {}" in shown(caught.value)
+
+
+@pytest.mark.parametrize("name", ["keys", "expiring", "refresh_expiring"])
+def test_file_store__second_directory_fails(tmp_path, monkeypatch, name):
+    """The frames of files that were read before the failure hold no token."""
+    store = FileStore(tmp_path / "tokens")
+    for app in ("app", "other"):
+        store.save(AccountKey(app, "user"), TikTokToken(access_token=SECRET, refresh_expires_at=1.0))
+    listed, iterdir = [], Path.iterdir
+
+    def fail_at_the_second(directory):
+        if directory.parent == store.directory:
+            listed.append(directory)
+            if len(listed) == 2:
+                raise PermissionError("not this one")
+        return iterdir(directory)
+
+    monkeypatch.setattr(Path, "iterdir", fail_at_the_second)
+    with pytest.raises(StoreError, match="Cannot read") as caught:
+        list(getattr(store, name)(*([] if name == "keys" else [2.0])))
+
+    assert 2 == len(listed)
+    assert any(frame.startswith("_accounts ") for frame in shown(caught.value))
+    assert not [frame for frame in shown(caught.value) if SECRET in frame]
 
 
 def test_token__as_crash_reporters_see_it():

@@ -91,8 +91,12 @@ LOOKS: dict[str, Callable[[FileStore], object]] = {
 each_look = pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 each_operation = pytest.mark.parametrize(
     "operation",
-    [*LOOKS.values(), lambda store: store.save(KEY, token(2))],
-    ids=[*LOOKS, "save"],
+    [
+        *LOOKS.values(),
+        lambda store: store.save(KEY, token(2)),
+        lambda store: store.require_writable(KEY.client_key),
+    ],
+    ids=[*LOOKS, "save", "require_writable"],
 )
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to give a file away"

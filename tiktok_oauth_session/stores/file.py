@@ -28,6 +28,7 @@ from tiktok_oauth_session.stores.private_directories import (
     fail,
     file_name,
     is_there,
+    our_directory,
 )
 from tiktok_oauth_session.stores.private_files import delete_file, lock_file, read_file, replace_file
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
@@ -157,6 +158,9 @@ class FileStore(TokenStore):
         """
         directory = self.directory / file_name(client_key)
         with as_store_error("write", directory):
+            for each in (self.directory, directory):
+                with contextlib.suppress(FileNotFoundError):
+                    our_directory(each)
             there = next(each for each in (directory, *directory.parents) if each.exists())
             if not os.access(there, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

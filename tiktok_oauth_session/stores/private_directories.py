@@ -59,14 +59,14 @@ def make_directories(below: Path, root: Path, *, anew: bool) -> None:
     """
     for directory in dict.fromkeys((root, below)):
         try:
-            status = _our_directory(directory)
+            status = our_directory(directory)
         except FileNotFoundError:
             if not anew and below in _seen:
                 _fail_gone(below)
             if directory is root:
                 make_missing(root)
             directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-            status = _our_directory(directory)
+            status = our_directory(directory)
     if _HAS_OWNERS and status.st_mode & 0o077:
         below.chmod(DIRECTORY_MODE)
     if below not in _seen:
@@ -116,8 +116,8 @@ def is_there(below: Path, root: Path) -> bool:
     with as_store_error("read", below):
         identity: tuple[int, int] | None = None
         with contextlib.suppress(FileNotFoundError):
-            _our_directory(root)
-            identity = _identity(_our_directory(below))
+            our_directory(root)
+            identity = _identity(our_directory(below))
         replaced = _seen.get(below, identity) != identity
         # With tokens in it, it was restored, or somebody has begun anew.
         if replaced and (identity is None or not any(below.glob("*.json"))):
@@ -152,7 +152,7 @@ def directories_in(root: Path) -> list[Path]:
     """
     found = {directory for directory in list(_seen) if directory.parent == root}
     with as_store_error("read", root), contextlib.suppress(FileNotFoundError):
-        _our_directory(root)
+        our_directory(root)
         found.update(path for path in root.iterdir() if _FILE_NAME.fullmatch(path.name))
     return sorted(found)
 
@@ -172,8 +172,13 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _our_directory(directory: Path) -> os.stat_result:
-    """Refuse a directory that is not ours; return its status."""
+def our_directory(directory: Path) -> os.stat_result:
+    """Return the status of a directory of ours.
+
+    Raises:
+        OSError: It cannot be looked at, or there is none (`FileNotFoundError`).
+        StoreError: It is not ours.
+    """
     status = directory.lstat()
     if stat.S_ISLNK(status.st_mode):
         fail(f"{directory} is a symlink")

@@ -65,7 +65,7 @@ def make_directories(below: Path, root: Path, *, anew: bool) -> None:
                 _fail_gone(below)
             if directory is root:
                 make_missing(root)
-            directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            _make(directory)
             status = our_directory(directory)
     if _HAS_OWNERS and status.st_mode & 0o077:
         below.chmod(DIRECTORY_MODE)
@@ -81,7 +81,15 @@ def make_missing(directory: Path) -> None:
     """
     missing = itertools.takewhile(lambda each: not each.exists(), (directory, *directory.parents))
     for each in reversed(list(missing)):
-        each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        _make(each)
+
+
+def _make(directory: Path) -> None:
+    # Another process may be faster.
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=DIRECTORY_MODE)
+        # The umask may take permissions from the owner, too.
+        directory.chmod(DIRECTORY_MODE)
 
 
 def complaints_about(directory: Path) -> list[str]:
@@ -189,7 +197,7 @@ def our_directory(directory: Path) -> os.stat_result:
 
 
 def require_ours(path: Path, status: os.stat_result) -> None:
-    """Refuse what is no file of ours, and take its permissions from everybody else.
+    """Refuse what is no file of ours, and let its owner use it, and nobody else.
 
     Raises:
         StoreError: It belongs to somebody else, or is no file.
@@ -199,6 +207,7 @@ def require_ours(path: Path, status: os.stat_result) -> None:
     _require_owner(path, status)
     if _HAS_OWNERS and status.st_mode & 0o077:
         log.warning("%s was readable by others; it is not any more", path)
+    if _HAS_OWNERS and (status.st_mode & 0o077 or status.st_mode & FILE_MODE != FILE_MODE):
         path.chmod(FILE_MODE)
 
 

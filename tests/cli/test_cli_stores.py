@@ -193,13 +193,13 @@ def test_store__sqlite_made_private(run, home, monkeypatch, command):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 @pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o660, False), (0o664, True), (0o602, True)])
-def test_store__sqlite_keeps_its_mode(run, home, mode, is_told):
+def test_store__sqlite_keeps_its_mode(start, home, mode, is_told):
     """A database that somebody shares with a group stays shared; one that is everybody's is told of, once."""
     require_module("sqlalchemy")
     path = home / "tokens.db"
     stores.open_ready_store(f"sqlite:///{path}")
     path.chmod(mode)
-    _, _, err = run("accounts", "--store", f"sqlite:///{path}")
+    _, _, err = start("accounts", "--store", f"sqlite:///{path}").end()
 
     warning = f"{path} and the tokens in it are open to every user of this machine. Run: chmod o-rwx {path}\n"
     assert (warning if is_told else "") == err

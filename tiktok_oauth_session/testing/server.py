@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import socketserver
@@ -10,6 +11,7 @@ import struct
 import sys
 import threading
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Protocol
@@ -82,12 +84,17 @@ class _Connection(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Serve one request of any method."""
         self.server.idle.discard(self.connection)
+        try:
+            sent = self._sent()
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         port = self.server.server_address[1]
         exchange = self.server.door.open(
             self.command,
             f"http://{HOST}:{port}{self.path}",
             dict(self.headers.items()),
-            self._sent(),
+            sent,
         )
         reply = exchange.reply(self._wait)
         if exchange.fault.loss in ("refuse", "reset"):
@@ -125,9 +132,9 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _sent(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return self.rfile.read(_length(self.headers.get("Content-Length") or "0", 10))
         chunks = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
+        while size := _length(self.rfile.readline().partition(b";")[0].decode().strip(), 16):
             chunks.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
@@ -141,6 +148,13 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the parent's name
         """Log nothing: request lines carry codes and tokens."""
+
+
+def _length(text: str, base: int) -> int:
+    """Read a length as HTTP writes it: digits only, where Python takes signs, prefixes and underscores."""
+    if not re.fullmatch("[0-9A-Fa-f]+", text):
+        raise ValueError(f"no length: {text!r}")
+    return int(text, base)
 
 
 class FakeServer:

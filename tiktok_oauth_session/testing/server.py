@@ -26,10 +26,10 @@ POLL_S = 0.02  # how long stopping may have to wait for the accepting thread
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST, not FIN
 
 
-class Door(Protocol):
-    """Where requests arrive."""
+class Handler(Protocol):
+    """What requests are given to."""
 
-    def open(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
+    def receive(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
         """Take a request in."""
 
 
@@ -38,8 +38,8 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = BACKLOG
     allow_reuse_port = False
 
-    def __init__(self, door: Door, port: int) -> None:
-        self.door = door
+    def __init__(self, handler: Handler, port: int) -> None:
+        self.handler = handler
         self.idle: set[socket.socket] = set()
         self.closing = False
         super().__init__((HOST, port), _Connection)
@@ -90,7 +90,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.BAD_REQUEST)
             return
         port = self.server.server_address[1]
-        exchange = self.server.door.open(
+        exchange = self.server.handler.receive(
             self.command,
             f"http://{HOST}:{port}{self.path}",
             dict(self.headers.items()),
@@ -165,8 +165,8 @@ class FakeServer:
         url: The base URL below which every path of every surface is found.
     """
 
-    def __init__(self, door: Door, port: int) -> None:
-        self._door = door
+    def __init__(self, handler: Handler, port: int) -> None:
+        self._handler = handler
         self._listener: _Listener | None = None
         self.port = port
         self.start_listening()
@@ -176,7 +176,7 @@ class FakeServer:
         """Accept connections, on the same port as before; does nothing while it does."""
         if self._listener is not None:
             return
-        self._listener = _Listener(self._door, self.port)
+        self._listener = _Listener(self._handler, self.port)
         self.port = self._listener.server_address[1]
         threading.Thread(
             target=self._listener.serve_forever, args=(POLL_S,), name="FakeTikTok", daemon=True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
-from tiktok_oauth_session import FileStore, MemoryStore, StoreError
+from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
 
 
 @pytest.fixture
@@ -69,6 +70,23 @@ def test_login__file_in_the_way(fake, make_session, tmp_path):
     (tmp_path / "tokens").chmod(0o600)
     session = make_session(store=FileStore(tmp_path / "tokens" / "app"))
     with pytest.raises(StoreError, match="Cannot write"):
+        session.fetch_token(authorization_response=fake.authorize(session.authorization_url()[0]))
+
+    assert [] == fake.requests_to("token")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows makes no symlinks for everybody")
+@pytest.mark.parametrize("which", ["the store's", "the app's"])
+def test_login__symlink_in_the_way(fake, make_session, tmp_path, which):
+    """A symlink in a directory's place, which no save follows: the code stays unspent."""
+    store = FileStore(tmp_path / "tokens")
+    store.save(AccountKey(fake.client_key, "neighbour"), TikTokToken(access_token="none"))
+    (apps,) = store.directory.iterdir()
+    directory = store.directory if which == "the store's" else apps
+    directory.rename(tmp_path / "elsewhere")
+    directory.symlink_to(tmp_path / "elsewhere")
+    session = make_session(store=store)
+    with pytest.raises(StoreError, match=f"{directory} is a symlink"):
         session.fetch_token(authorization_response=fake.authorize(session.authorization_url()[0]))
 
     assert [] == fake.requests_to("token")

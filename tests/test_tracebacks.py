@@ -7,17 +7,25 @@ import json
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
+import requests
 from child_processes import ChildProcess, say
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
     AccountKey,
+    AuthorizationError,
     FileStore,
     MemoryStore,
+    NoReply,
+    RevocationError,
+    StoreError,
     TikTokOAuth2Session,
     TikTokToken,
+    TokenError,
+    TokenNotSaved,
     cli,
     revoke_token,
 )
@@ -43,11 +51,11 @@ def crash_reports():
             events.append(envelope.serialize().decode())
 
     sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=Collected)
-    for name, act in ACTS.items():
+    for name, (act, _) in ACTS.items():
         canary = "variables are shown"
         try:
             act()
-        except Exception:  # noqa: BLE001 - that is what crash reporters are for
+        except Exception as error:  # noqa: BLE001 - that is what crash reporters are for
             seen = io.StringIO()
             console = Console(file=seen, width=1000)
             console.print(Traceback(show_locals=True, locals_max_length=None, locals_max_string=None))
@@ -55,7 +63,7 @@ def crash_reports():
             sentry_sdk.capture_exception()
             assert len(events) > before
             assert canary in "".join(events[before:])
-            say(act=name, reports=[*events, seen.getvalue()])
+            say(act=name, error=type(error).__name__, reports=[*events, seen.getvalue()])
             events.clear()
     say(secrets=sorted(secrets()))
 
@@ -72,7 +80,7 @@ def session(**options):
 
 def secrets():
     """Return every secret that was sent or issued."""
-    found = {FAKE.client_secret, FAKE.code, *FAKE.issued_here}
+    found = {FAKE.client_secret, FAKE.code, FAKE.code_verifier, *FAKE.issued_here}
     names = ("code", "code_verifier", "access_token", "refresh_token", "token")
     for record in FAKE.requests:
         reply = json.loads(record.body) if record.body.startswith(b"{") else {}
@@ -129,21 +137,34 @@ def run_the_command():
 
 
 NOBODY = LOGIN_KIT.at("http://127.0.0.1:9")
+# What is done, and the error that it ends with.
 ACTS = {
-    "login": failing("token", lambda: log_in(session())),
-    "login at nobody's": lambda: session(platform=NOBODY).fetch_token(code=FAKE.code),
-    "login without room": lambda: (FAKE.heal(), log_in(session(store=Damaged()))),
-    "refresh": failing("refresh", lambda: session(token=token()).refresh_token()),
-    "refresh of a call": failing("refresh", lambda: session(token=token(expires_at=1)).get(USER_INFO)),
-    "refresh at nobody's": lambda: session(token=token(), platform=NOBODY).refresh_token(),
-    "call": lambda: session(token=token(), platform=NOBODY).get(f"{NOBODY.token_endpoint}?fields=open_id"),
-    "revocation": failing("revoke", lambda: session(token=token()).revoke_token()),
-    "revocation without a session": lambda: revoke_token(
-        token(), client_key=FAKE.client_key, client_secret=FAKE.client_secret, platform=NOBODY
+    "login": (failing("token", lambda: log_in(session())), TokenError),
+    "login at nobody's": (
+        lambda: session(platform=NOBODY).fetch_token(code=FAKE.code, code_verifier=FAKE.code_verifier),
+        NoReply,
     ),
-    "QR login": failing("qr_code", lambda: session().start_qr_login()),
-    "the app's token": failing("client_token", lambda: session().fetch_client_token()),
-    "command": run_the_command,
+    "login without room": (lambda: (FAKE.heal(), log_in(session(store=Damaged()))), TokenNotSaved),
+    "refresh": (failing("refresh", lambda: session(token=token()).refresh_token()), TokenError),
+    "refresh of a call": (
+        failing("refresh", lambda: session(token=token(expires_at=1)).get(USER_INFO)),
+        TokenError,
+    ),
+    "refresh at nobody's": (lambda: session(token=token(), platform=NOBODY).refresh_token(), NoReply),
+    "call": (
+        lambda: session(token=token(), platform=NOBODY).get(f"{NOBODY.token_endpoint}?fields=open_id"),
+        requests.ConnectionError,
+    ),
+    "revocation": (failing("revoke", lambda: session(token=token()).revoke_token()), RevocationError),
+    "revocation without a session": (
+        lambda: revoke_token(
+            token(), client_key=FAKE.client_key, client_secret=FAKE.client_secret, platform=NOBODY
+        ),
+        RevocationError,
+    ),
+    "QR login": (failing("qr_get", lambda: session().start_qr_login()), AuthorizationError),
+    "the app's token": (failing("client_token", lambda: session().fetch_client_token()), TokenError),
+    "command": (run_the_command, AttributeError),
 }
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 
@@ -155,18 +176,20 @@ USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 def heard():
     """What crash reporters report of everything that fails."""
     with ChildProcess(__file__) as child:
-        reports = {name: child.hear()["reports"] for name in ACTS}
-        return reports, child.hear()["secrets"]
+        told = {name: child.hear() for name in ACTS}
+        return told, child.hear()["secrets"]
 
 
 @pytest.mark.parametrize("act", ACTS)
 def test_crash_report__no_secret(heard, act):
     """Neither Sentry's SDK with its default options nor rich's `show_locals` shows a secret."""
-    reports, secrets = heard
-    found = [(each, report) for each in secrets for report in reports[act] if each in report]
+    told, secrets = heard
+    reports = told[act]["reports"]
+    found = [(each, report) for each in secrets for report in reports if each in report]
 
     assert len(secrets) > 10
-    assert all("tiktok_oauth_session" in report for report in reports[act]), "each shows frames of ours"
+    assert ACTS[act][1].__name__ == told[act]["error"], "not an error of the test's own"
+    assert all("tiktok_oauth_session" in report for report in reports), "each shows frames of ours"
     assert [] == found
 
 
@@ -252,6 +275,84 @@ def test_frames__of_what_was_handled_before():
     assert "goes on" == next(numbers)
 
 
+class Listing(MemoryStore):
+    """A store that fails over what it lists."""
+
+    def keys(self, client_key=None):
+        document = SECRET
+        yield AccountKey("app", "first")
+        raise_with(document)
+
+    expiring = refresh_expiring = keys
+
+
+@pytest.mark.parametrize(
+    "list_all",
+    [
+        lambda store: list(store.keys()),
+        lambda store: list(store.expiring(0.0)),
+        lambda store: list(store.refresh_expiring(0.0)),
+    ],
+)
+def test_store__that_fails_while_it_lists(list_all):
+    """What a store of anybody's held while it listed accounts is let go, also after the first of them."""
+    with pytest.raises(Failure) as caught:
+        list_all(Listing())
+
+    assert "raise_with {}" in shown(caught.value)
+    assert not [frame for frame in shown(caught.value) if SECRET in frame]
+
+
+def test_store__that_lists_while_it_is_asked():
+    """Listing goes on where it was, whatever its caller handles meanwhile, and need not come to an end."""
+    listed = Listing().keys()
+    try:
+        raise_with("nothing")
+    except Failure:
+        assert AccountKey("app", "first") == next(listed)
+
+    assert iter(listed) is listed
+    with pytest.raises(Failure):
+        next(listed)
+
+
+def test_store__that_cannot_be_written():
+    """What it held when it was asked whether it can keep the token of a login is let go, too."""
+
+    class Full(MemoryStore):
+        def require_writable(self, client_key):
+            raise_with(SECRET)
+
+    with pytest.raises(Failure) as caught:
+        Full().require_writable("app")
+
+    assert "raise_with {}" in shown(caught.value)
+
+
+@pytest.mark.parametrize("name", ["keys", "expiring", "refresh_expiring"])
+def test_file_store__second_directory_fails(tmp_path, monkeypatch, name):
+    """The frames of files that were read before the failure hold no token."""
+    store = FileStore(tmp_path / "tokens")
+    for app in ("app", "other"):
+        store.save(AccountKey(app, "user"), TikTokToken(access_token=SECRET, refresh_expires_at=1.0))
+    listed, iterdir = [], Path.iterdir
+
+    def fail_at_the_second(directory):
+        if directory.parent == store.directory:
+            listed.append(directory)
+            if len(listed) == 2:
+                raise PermissionError("not this one")
+        return iterdir(directory)
+
+    monkeypatch.setattr(Path, "iterdir", fail_at_the_second)
+    with pytest.raises(StoreError, match="Cannot read") as caught:
+        list(getattr(store, name)(*([] if name == "keys" else [2.0])))
+
+    assert 2 == len(listed)
+    assert any(frame.startswith("_accounts ") for frame in shown(caught.value))
+    assert not [frame for frame in shown(caught.value) if SECRET in frame]
+
+
 def test_token__as_crash_reporters_see_it():
     """In variables of the caller's own, too, a token is what its repr says."""
     from rich.pretty import pretty_repr
@@ -266,4 +367,5 @@ def test_token__as_crash_reporters_see_it():
 if __name__ == "__main__":
     FAKE = FakeTikTok(redirect_uris=["http://127.0.0.1:3455/"])
     FAKE.issued_here, FAKE.code = [], "fake-code-of-a-callback"
+    FAKE.code_verifier = "fake-code-verifier-of-a-login".ljust(43, "-")
     sys.exit(crash_reports())

@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, ParamSpec, TypeVar
 
+_Each = TypeVar("_Each")
 _Given = ParamSpec("_Given")
 _Returned = TypeVar("_Returned")
 
@@ -57,3 +58,28 @@ def without_variables(function: Callable[_Given, _Returned]) -> Callable[_Given,
             raise
 
     return cleared
+
+
+def each_without_variables(function: Callable[_Given, Iterable[_Each]]) -> Callable[_Given, Iterator[_Each]]:
+    """Let errors leave a function, and the iterator that it returns, without their variables."""
+
+    @functools.wraps(function)
+    @without_variables
+    def cleared(*args: _Given.args, **kwargs: _Given.kwargs) -> Iterator[_Each]:
+        return _Cleared(iter(function(*args, **kwargs)))
+
+    return cleared
+
+
+class _Cleared(Generic[_Each]):
+    """An iterator whose errors come without the variables of its frames."""
+
+    def __init__(self, each: Iterator[_Each]) -> None:
+        self._each = each
+
+    def __iter__(self) -> Iterator[_Each]:
+        return self
+
+    @without_variables
+    def __next__(self) -> _Each:
+        return next(self._each)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sqlite3
 import stat
 import sys
 import time
@@ -14,7 +16,6 @@ from servers import require_module
 
 from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
 from tiktok_oauth_session.cli import stores
-from tiktok_oauth_session.cli.stores.checks import PROBE
 
 
 def test_store__default(home):
@@ -73,13 +74,21 @@ def key_and_token(store, fake, server):
     store.save(AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, issuer=server.url))
 
 
-def test_store__probe_is_nobody(run, home, tokens, monkeypatch):
-    """The account that is written to see whether it can be is no account, even if it stays behind."""
-    monkeypatch.delenv("TIKTOK_CLIENT_KEY")
-    tokens.save(AccountKey(*PROBE), TikTokToken(access_token="none"))
+def test_store__looked_at_only(run, home):
+    """Whether a token could be kept is found out without an account that others might see."""
+    require_module("sqlalchemy")
+    path = home / "tokens.db"
+    stores.open_ready_store(f"sqlite:///{path}")
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(
+            "CREATE TRIGGER watch BEFORE INSERT ON tiktok_tokens BEGIN SELECT RAISE(ABORT, 'seen'); END"
+        )
+    stores.open_ready_store(f"sqlite:///{path}")
+    stores.open_ready_store(str(home / "tokens"))
 
-    assert (0, "") == run("accounts")[:2]
-    assert 3 == run("token").code
+    for store in (f"sqlite:///{path}", str(home / "tokens")):
+        assert "can be written; accounts: 0" in run("doctor", "--store", store).out
+    assert not (home / "tokens").exists()
 
 
 @pytest.mark.parametrize(
@@ -193,13 +202,13 @@ def test_store__sqlite_made_private(run, home, monkeypatch, command):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 @pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o660, False), (0o664, True), (0o602, True)])
-def test_store__sqlite_keeps_its_mode(run, home, mode, is_told):
+def test_store__sqlite_keeps_its_mode(start, home, mode, is_told):
     """A database that somebody shares with a group stays shared; one that is everybody's is told of, once."""
     require_module("sqlalchemy")
     path = home / "tokens.db"
     stores.open_ready_store(f"sqlite:///{path}")
     path.chmod(mode)
-    _, _, err = run("accounts", "--store", f"sqlite:///{path}")
+    _, _, err = start("accounts", "--store", f"sqlite:///{path}").end()
 
     warning = f"{path} and the tokens in it are open to every user of this machine. Run: chmod o-rwx {path}\n"
     assert (warning if is_told else "") == err

@@ -232,7 +232,7 @@ def test_control__unknown(remote, method, path):
 
 
 def test_control__only_where_it_is_asked_for(fake):
-    """The fixtures' server has no such entrance."""
+    """The fixtures' server has no controls."""
     with fake.serve() as server:
         reply = requests.post(f"{server.url}/_control/reset", timeout=5)
 

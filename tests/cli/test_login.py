@@ -430,7 +430,7 @@ def test_bad__state_folder(run, home, monkeypatch, fake):
     code, out, err = run("login", "--no-browser", "--timeout", "1")
 
     assert (5, "", 1) == (code, out, len(err.splitlines()))
-    assert err.startswith("tiktok-oauth: Tokens could not be kept. Cannot ")
+    assert err.startswith("tiktok-oauth: Cannot write ")
     assert [] == fake.requests
 
 

@@ -580,6 +580,22 @@ def test_disk_full__before(fake, make_session, small_disk):
     assert new_tokens(fake) == [store.load(key_of(session)).refresh_token]
 
 
+def test_disk_full__login(fake, make_session, small_disk):
+    """A full disk is found out before a login's code is sent; with room again it is."""
+    session = make_session(store=FileStore(small_disk / "tokens"))
+    fill(small_disk)
+    callback = fake.authorize(session.authorization_url()[0])
+    with pytest.raises(StoreError) as caught:
+        session.fetch_token(authorization_response=callback)
+
+    assert {errno.ENOSPC} == codes(caught.value)
+    assert [] == fake.requests_to("token")
+
+    (small_disk / "filler").unlink()
+
+    assert fake.is_alive(session.fetch_token(authorization_response=callback).access_token)
+
+
 def test_disk_full__between_request_and_save(fake, make_session, small_disk):
     """A disk that fills up during the request: the token is in the error, and saved once there is room."""
     store = FileStore(small_disk / "tokens")

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -91,8 +92,12 @@ LOOKS: dict[str, Callable[[FileStore], object]] = {
 each_look = pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
 each_operation = pytest.mark.parametrize(
     "operation",
-    [*LOOKS.values(), lambda store: store.save(KEY, token(2))],
-    ids=[*LOOKS, "save"],
+    [
+        *LOOKS.values(),
+        lambda store: store.save(KEY, token(2)),
+        lambda store: store.require_writable(KEY.client_key),
+    ],
+    ids=[*LOOKS, "save", "require_writable"],
 )
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root to give a file away"
@@ -145,6 +150,47 @@ def test_save__makes_the_directories_above(tmp_path: Path) -> None:
 
     assert token() == store.load(KEY)
     assert {0o700} == {mode(store.directory), *(mode(each) for each in store.directory.parents[:2])}
+
+
+UNDER_A_UMASK = """
+import os, sys, time
+from pathlib import Path
+from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
+
+directory, umask = Path(sys.argv[1]), int(sys.argv[2], 8)
+if os.geteuid() == 0:
+    # Root may do everything, whatever the mode.
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+os.umask(umask)
+store, key = FileStore(directory / "state" / "tokens"), AccountKey("app", "user")
+for number in range(2):
+    with store.lock(key):
+        store.save(key, TikTokToken(access_token=str(number)))
+print(store.load(key).access_token)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask that counts")
+@pytest.mark.parametrize("umask", ["0177", "0277", "0777"])
+def test_save__umask_that_takes_from_the_owner(umask: str) -> None:
+    """Where the umask takes permissions from the owner as well, what is made can still be used by them."""
+    with tempfile.TemporaryDirectory() as directory:
+        if os.geteuid() == 0:
+            os.chown(directory, 65534, 65534)
+        child = subprocess.run(
+            [sys.executable, "-c", UNDER_A_UMASK, directory, umask],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = {path.suffix or "directory": mode(path) for path in Path(directory, "state").rglob("*")}
+
+    assert ("1\n", "") == (child.stdout, child.stderr)
+    assert {0o700, 0o600} == set(made.values())
+    assert 0o600 == made[".json"]
 
 
 def test_save__private_from_the_first_byte(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:

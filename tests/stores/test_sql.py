@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import math
+import os
 import pickle
 import sqlite3
 import stat
@@ -847,3 +848,19 @@ def test_sqlite__is_a_database_that_other_programs_open(tmp_path, engines):
     other.close()
 
     assert (KEY.open_id,) == row
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+@pytest.mark.parametrize(("mode", "is_told"), [(0o600, False), (0o660, False), (0o644, True), (0o602, True)])
+def test_sqlite__open_to_everybody(tmp_path, engines, caplog, mode, is_told):
+    """A file that is there keeps its mode; that everybody may read or change it is told of, once."""
+    path = tmp_path / "tokens.db"
+    path.touch()
+    path.chmod(mode)
+    for _ in range(2):
+        SQLStore(engines(SQLite(path))).create_tables()
+
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    words = f"{path} and the tokens in it are open to every user of this machine. Run: chmod o-rwx {path}"
+    assert ([("WARNING", words)] if is_told else []) == told
+    assert mode == stat.S_IMODE(path.stat().st_mode)

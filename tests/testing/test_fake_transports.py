@@ -15,6 +15,8 @@ import requests
 from tiktok_oauth_session import testing
 from tiktok_oauth_session.testing import FakeTikTok
 
+#: Seconds for what takes milliseconds.
+PATIENCE_S = 10.0
 USER_INFO = "/v2/user/info/?fields=open_id"
 
 
@@ -111,6 +113,30 @@ def test_server__local_only(server):
     assert server.url == f"http://127.0.0.1:{server.port}"
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.2", server.port), 1):
         pass
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"Content-Length: -1\r\n\r\n",
+        b"Content-Length: zz\r\n\r\n",
+        b"Content-Length: 1_0\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0x1\r\n",
+    ],
+)
+def test_server__length_is_none(fake, server, capsys, sent):
+    """A request whose length is no length is HTTP 400, at once, and no request of TikTok's."""
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as connection:
+        connection.sendall(b"POST /v2/oauth/token/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + sent)
+        # Until the server closes: what came after the request could be anything.
+        reply = connection.makefile("rb").read()
+
+    assert reply.startswith(b"HTTP/1.1 400 ")
+    assert [] == fake.requests
+    assert "" == capsys.readouterr().err
+    assert requests.get(f"{server.url}{USER_INFO}", headers=bearer(fake), timeout=PATIENCE_S).ok
 
 
 def test_server__stops_and_starts_listening(server):

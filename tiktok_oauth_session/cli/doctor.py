@@ -23,7 +23,6 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
     with_port,
 )
 from tiktok_oauth_session.cli.stores.account_option import find
-from tiktok_oauth_session.cli.stores.checks import require_writable
 from tiktok_oauth_session.cli.terminal.output import show, table, tell
 from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores.private_directories import complaints_about
@@ -110,7 +109,7 @@ def _port_finding(uri: str) -> Iterator[Finding]:
 def _store_findings(option: str | None) -> Iterator[Finding]:
     try:
         store = stores.open_store(option)
-        require_writable(store)
+        store.require_writable(credentials.setting(credentials.CLIENT_KEY))
         accounts = len(find(store))
     except (Stop, StoreError) as error:
         yield Finding("store", FAILED, str(error))

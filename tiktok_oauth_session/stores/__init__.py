@@ -37,7 +37,7 @@ from typing import Any
 
 from tiktok_oauth_session._plain_errors import StoreConflict, StoreError
 from tiktok_oauth_session._process import PerProcess, threads_stop_greenlets
-from tiktok_oauth_session._tracebacks import without_variables
+from tiktok_oauth_session._tracebacks import each_without_variables, without_variables
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
@@ -71,9 +71,12 @@ class TokenStore(abc.ABC):
         for name in ("lock", "try_lock"):
             if name in cls.__dict__:
                 setattr(cls, name, _recorded(cls.__dict__[name]))
-        for name in ("load", "save", "delete"):
+        for name in ("load", "save", "delete", "require_writable"):
             if name in cls.__dict__:
                 setattr(cls, name, without_variables(cls.__dict__[name]))
+        for name in ("keys", "expiring", "refresh_expiring"):
+            if name in cls.__dict__:
+                setattr(cls, name, each_without_variables(cls.__dict__[name]))
 
     def is_locked_here(self, key: AccountKey) -> bool:
         """Tell whether the calling thread holds the account's lock."""

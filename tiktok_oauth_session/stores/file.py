@@ -7,6 +7,7 @@ import errno
 import functools
 import logging
 import os
+import shutil
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager
@@ -28,6 +29,7 @@ from tiktok_oauth_session.stores.private_directories import (
     fail,
     file_name,
     is_there,
+    our_directory,
 )
 from tiktok_oauth_session.stores.private_files import delete_file, lock_file, read_file, replace_file
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
@@ -153,13 +155,20 @@ class FileStore(TokenStore):
         """Find out whether a file could be made.
 
         Raises:
-            StoreError: A directory is not ours, or cannot be written.
+            StoreError: A directory is not ours, or cannot be written; or the disk is full.
         """
         directory = self.directory / file_name(client_key)
         with as_store_error("write", directory):
+            for each in (self.directory, directory):
+                with contextlib.suppress(FileNotFoundError):
+                    our_directory(each)
             there = next(each for each in (directory, *directory.parents) if each.exists())
             if not os.access(there, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            disk = shutil.disk_usage(there)
+            # There are file systems that count nothing.
+            if disk.total and not disk.free:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     # --- files -------------------------------------------------------------------------------------
 

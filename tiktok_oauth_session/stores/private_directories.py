@@ -59,14 +59,14 @@ def make_directories(below: Path, root: Path, *, anew: bool) -> None:
     """
     for directory in dict.fromkeys((root, below)):
         try:
-            status = _our_directory(directory)
+            status = our_directory(directory)
         except FileNotFoundError:
             if not anew and below in _seen:
                 _fail_gone(below)
             if directory is root:
                 make_missing(root)
-            directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-            status = _our_directory(directory)
+            _make(directory)
+            status = our_directory(directory)
     if _HAS_OWNERS and status.st_mode & 0o077:
         below.chmod(DIRECTORY_MODE)
     if below not in _seen:
@@ -81,7 +81,15 @@ def make_missing(directory: Path) -> None:
     """
     missing = itertools.takewhile(lambda each: not each.exists(), (directory, *directory.parents))
     for each in reversed(list(missing)):
-        each.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        _make(each)
+
+
+def _make(directory: Path) -> None:
+    # Another process may be faster.
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=DIRECTORY_MODE)
+        # The umask may take permissions from the owner, too.
+        directory.chmod(DIRECTORY_MODE)
 
 
 def complaints_about(directory: Path) -> list[str]:
@@ -116,8 +124,8 @@ def is_there(below: Path, root: Path) -> bool:
     with as_store_error("read", below):
         identity: tuple[int, int] | None = None
         with contextlib.suppress(FileNotFoundError):
-            _our_directory(root)
-            identity = _identity(_our_directory(below))
+            our_directory(root)
+            identity = _identity(our_directory(below))
         replaced = _seen.get(below, identity) != identity
         # With tokens in it, it was restored, or somebody has begun anew.
         if replaced and (identity is None or not any(below.glob("*.json"))):
@@ -152,7 +160,7 @@ def directories_in(root: Path) -> list[Path]:
     """
     found = {directory for directory in list(_seen) if directory.parent == root}
     with as_store_error("read", root), contextlib.suppress(FileNotFoundError):
-        _our_directory(root)
+        our_directory(root)
         found.update(path for path in root.iterdir() if _FILE_NAME.fullmatch(path.name))
     return sorted(found)
 
@@ -172,8 +180,13 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _our_directory(directory: Path) -> os.stat_result:
-    """Refuse a directory that is not ours; return its status."""
+def our_directory(directory: Path) -> os.stat_result:
+    """Return the status of a directory of ours.
+
+    Raises:
+        OSError: It cannot be looked at, or there is none (`FileNotFoundError`).
+        StoreError: It is not ours.
+    """
     status = directory.lstat()
     if stat.S_ISLNK(status.st_mode):
         fail(f"{directory} is a symlink")
@@ -184,7 +197,7 @@ def _our_directory(directory: Path) -> os.stat_result:
 
 
 def require_ours(path: Path, status: os.stat_result) -> None:
-    """Refuse what is no file of ours, and take its permissions from everybody else.
+    """Refuse what is no file of ours, and let its owner use it, and nobody else.
 
     Raises:
         StoreError: It belongs to somebody else, or is no file.
@@ -194,6 +207,7 @@ def require_ours(path: Path, status: os.stat_result) -> None:
     _require_owner(path, status)
     if _HAS_OWNERS and status.st_mode & 0o077:
         log.warning("%s was readable by others; it is not any more", path)
+    if _HAS_OWNERS and (status.st_mode & 0o077 or status.st_mode & FILE_MODE != FILE_MODE):
         path.chmod(FILE_MODE)
 
 

@@ -92,6 +92,8 @@ def replace_file(path: Path, content: bytes, *, aside: Path | None, durable: boo
         descriptor = _created(temporary)
         try:
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+                # The umask may take permissions from the owner, too.
+                temporary.chmod(FILE_MODE)
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPResponse, exceptions
 from urllib3.connectionpool import connection_from_url
 
-from .exchange import FrontDoor
+from .exchange import RequestHandler
 from .records import Reply
 
 TRUNCATED_BYTES = 16  # how many bytes a truncated reply announces but never sends, at least
@@ -26,9 +26,9 @@ class FakeAdapter(HTTPAdapter):
     Accidents raise what `requests` raises for real ones.
     """
 
-    def __init__(self, door: FrontDoor) -> None:
+    def __init__(self, handler: RequestHandler) -> None:
         super().__init__()
-        self._door = door
+        self._handler = handler
 
     def send(
         self,
@@ -45,7 +45,7 @@ class FakeAdapter(HTTPAdapter):
             requests.exceptions.ConnectionError: A planned refusal or reset.
             requests.exceptions.ReadTimeout: The planned delay exceeds the read timeout.
         """
-        exchange = self._door.open(
+        exchange = self._handler.receive(
             request.method or "GET", request.url or "", request.headers, _sent(request.body)
         )
         loss = exchange.fault.loss

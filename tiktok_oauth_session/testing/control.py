@@ -1,4 +1,4 @@
-"""Steering a fake TikTok that runs in another process, over HTTP below ``/_control/``.
+"""Controlling a fake TikTok that runs in another process, over HTTP below ``/_control/``.
 
 ==========================  ======================================================================
 request                     what it does
@@ -31,7 +31,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from .exchange import Exchange, FrontDoor
+from .exchange import Exchange, RequestHandler
 from .fake import FakeTikTok
 from .faults import Fault
 from .records import Reply, RequestRecord
@@ -49,32 +49,32 @@ def serve_with_controls(fake: FakeTikTok, port: int = 0) -> FakeServer:
     """Start a server on 127.0.0.1 that also answers below ``/_control/``.
 
     Args:
-        fake: The fake to serve and to steer.
+        fake: The fake to serve and to control.
         port: The port; 0 takes a free one.
     """
-    return FakeServer(_SteeredDoor(fake), port)
+    return FakeServer(_ControlHandler(fake), port)
 
 
-class _SteeredDoor:
-    """A fake's front door with a service entrance."""
+class _ControlHandler:
+    """Handles requests below ``/_control/``, and gives all others to the fake's own handler."""
 
     def __init__(self, fake: FakeTikTok) -> None:
         self._fake = fake
-        self._door: FrontDoor = fake._door  # noqa: SLF001 - the same package's
+        self._handler: RequestHandler = fake._handler  # noqa: SLF001 - the same package's
 
-    def open(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
-        """Take a request in: TikTok's own go through the front door, untouched."""
+    def receive(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
+        """Take a request in: TikTok's own are given on, untouched."""
         record = RequestRecord.read(method, url, headers, sent, self._fake.now())
         if not record.path.startswith(PREFIX):
-            return self._door.open(method, url, headers, sent)
-        return _Steering(self._fake, self._door, record)
+            return self._handler.receive(method, url, headers, sent)
+        return _ControlExchange(self._fake, self._handler, record)
 
 
-class _Steering(Exchange):
-    """A request to steer the fake; it is in no record and meets with no accident."""
+class _ControlExchange(Exchange):
+    """A request to control the fake; it is in no record and meets with no accident."""
 
-    def __init__(self, fake: FakeTikTok, door: FrontDoor, record: RequestRecord) -> None:
-        super().__init__(door, record, None, Fault())
+    def __init__(self, fake: FakeTikTok, handler: RequestHandler, record: RequestRecord) -> None:
+        super().__init__(handler, record, None, Fault())
         self._fake = fake
 
     def reply(self, wait: Callable[[float], bool]) -> Reply | None:

@@ -22,8 +22,8 @@ ROUTES: Mapping[str, Route] = {
 }
 
 
-class FrontDoor:
-    """Where requests arrive, from an adapter or from a socket; one lock guards all state."""
+class RequestHandler:
+    """Takes requests, from an adapter or from a socket; one lock guards all state."""
 
     def __init__(self, app: App, policy: Policy, clock: Callable[[], float] | None) -> None:
         self.lock = threading.RLock()
@@ -32,7 +32,7 @@ class FrontDoor:
         self.records: list[RequestRecord] = []
         self.hooks: dict[tuple[str, str], list[Hook]] = defaultdict(list)
 
-    def open(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
+    def receive(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
         """Take a request in: record it, run the hooks before it, see what accident is due."""
         record = RequestRecord.read(method, url, headers, sent, self.tiktok.now())
         route = ROUTES.get(record.path)
@@ -55,10 +55,12 @@ class FrontDoor:
 
 
 class Exchange:
-    """One request inside the door, with the accident that awaits it."""
+    """One request that was received, with the accident that awaits it."""
 
-    def __init__(self, door: FrontDoor, record: RequestRecord, route: Route | None, fault: Fault) -> None:
-        self._door = door
+    def __init__(
+        self, handler: RequestHandler, record: RequestRecord, route: Route | None, fault: Fault
+    ) -> None:
+        self._handler = handler
         self._route = route
         self.record = record
         self.fault = fault
@@ -78,8 +80,8 @@ class Exchange:
         return reply or self._process()
 
     def _process(self) -> Reply:
-        record, tiktok = self.record, self._door.tiktok
-        with self._door.lock:
+        record, tiktok = self.record, self._handler.tiktok
+        with self._handler.lock:
             log_id = tiktok.begin_request()
             planned = self.fault.reply(record, log_id)
             changes = tiktok.changes
@@ -88,7 +90,7 @@ class Exchange:
             reply.headers.setdefault("X-Tt-Logid", log_id)
             record.committed = tiktok.changes > changes
             record.status, record.body, record.error = reply.status, reply.body, reply.error
-        self._door.run_hooks("after", record)
+        self._handler.run_hooks("after", record)
         return reply
 
     def _answer(self, tiktok: TikTok) -> Reply:

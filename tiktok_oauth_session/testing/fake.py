@@ -12,7 +12,7 @@ from . import qr
 from .adapter import FakeAdapter
 from .app import REDIRECT_URIS, SCOPES, App, Policy, Rotation
 from .authorize import ALLOW, CANCEL, FakePageError
-from .exchange import FrontDoor, Hook
+from .exchange import Hook, RequestHandler
 from .faults import Fault
 from .records import RequestRecord
 from .routes import ENDPOINTS
@@ -97,23 +97,23 @@ class FakeTikTok:
         )
         self.client_key = client_key
         self.client_secret = client_secret
-        self._door = FrontDoor(app, policy, clock)
-        self._tiktok = self._door.tiktok
-        self._lock = self._door.lock
+        self._handler = RequestHandler(app, policy, clock)
+        self._tiktok = self._handler.tiktok
+        self._lock = self._handler.lock
 
     def __repr__(self) -> str:
         """Show the app and how much happened, but no secret."""
-        return f"<FakeTikTok {self.client_key}: {len(self._door.records)} requests>"
+        return f"<FakeTikTok {self.client_key}: {len(self._handler.records)} requests>"
 
     # -- reaching it ---------------------------------------------------------------------
 
     def adapter(self) -> FakeAdapter:
         """Return an adapter to mount on a `requests` session; it needs no socket."""
-        return FakeAdapter(self._door)
+        return FakeAdapter(self._handler)
 
     def serve(self, port: int = 0) -> FakeServer:
         """Start a server on 127.0.0.1; port 0 takes a free one."""
-        return FakeServer(self._door, port)
+        return FakeServer(self._handler, port)
 
     def authorize(
         self,
@@ -197,12 +197,12 @@ class FakeTikTok:
         """
         fault = Fault.plan(kind, details)
         with self._lock:
-            self._door.faults.plan(endpoint, fault, times)
+            self._handler.faults.plan(endpoint, fault, times)
 
     def heal(self) -> None:
         """Cancel every planned accident."""
         with self._lock:
-            self._door.faults.clear()
+            self._handler.faults.clear()
 
     def before(self, endpoint: str, hook: Hook) -> None:
         """Call `hook(record)` when a request has arrived, before anything is done with it.
@@ -219,7 +219,7 @@ class FakeTikTok:
         if endpoint not in (*ENDPOINTS, "*"):
             raise ValueError(f"no endpoint {endpoint!r}; there are {', '.join(ENDPOINTS)} and *")
         with self._lock:
-            self._door.hooks[moment, endpoint].append(hook)
+            self._handler.hooks[moment, endpoint].append(hook)
 
     # -- what happened -------------------------------------------------------------------
 
@@ -227,7 +227,7 @@ class FakeTikTok:
     def requests(self) -> list[RequestRecord]:
         """What was sent and what became of it, oldest first."""
         with self._lock:
-            return list(self._door.records)
+            return list(self._handler.records)
 
     def requests_to(self, endpoint: str) -> list[RequestRecord]:
         """Return the requests to one endpoint, oldest first."""
@@ -319,9 +319,9 @@ class FakeTikTok:
         """Forget tokens, codes, further users, requests, accidents and hooks; reset the clock."""
         with self._lock:
             self._tiktok.reset()
-            self._door.records.clear()
-            self._door.faults.clear()
-            self._door.hooks.clear()
+            self._handler.records.clear()
+            self._handler.faults.clear()
+            self._handler.hooks.clear()
 
     # -- the phone of a login by QR code -------------------------------------------------
 

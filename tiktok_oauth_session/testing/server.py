@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import socketserver
@@ -10,6 +11,7 @@ import struct
 import sys
 import threading
 from collections.abc import Mapping
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Protocol
@@ -24,10 +26,10 @@ POLL_S = 0.02  # how long stopping may have to wait for the accepting thread
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST, not FIN
 
 
-class Door(Protocol):
-    """Where requests arrive."""
+class Handler(Protocol):
+    """What requests are given to."""
 
-    def open(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
+    def receive(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
         """Take a request in."""
 
 
@@ -36,8 +38,8 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = BACKLOG
     allow_reuse_port = False
 
-    def __init__(self, door: Door, port: int) -> None:
-        self.door = door
+    def __init__(self, handler: Handler, port: int) -> None:
+        self.handler = handler
         self.idle: set[socket.socket] = set()
         self.closing = False
         super().__init__((HOST, port), _Connection)
@@ -82,12 +84,17 @@ class _Connection(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Serve one request of any method."""
         self.server.idle.discard(self.connection)
+        try:
+            sent = self._sent()
+        except ValueError:
+            self.send_error(HTTPStatus.BAD_REQUEST)
+            return
         port = self.server.server_address[1]
-        exchange = self.server.door.open(
+        exchange = self.server.handler.receive(
             self.command,
             f"http://{HOST}:{port}{self.path}",
             dict(self.headers.items()),
-            self._sent(),
+            sent,
         )
         reply = exchange.reply(self._wait)
         if exchange.fault.loss in ("refuse", "reset"):
@@ -125,9 +132,9 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _sent(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            return self.rfile.read(_length(self.headers.get("Content-Length") or "0", 10))
         chunks = []
-        while size := int(self.rfile.readline().partition(b";")[0], 16):
+        while size := _length(self.rfile.readline().partition(b";")[0].decode().strip(), 16):
             chunks.append(self.rfile.read(size))
             self.rfile.readline()
         self.rfile.readline()
@@ -143,6 +150,13 @@ class _Connection(BaseHTTPRequestHandler):
         """Log nothing: request lines carry codes and tokens."""
 
 
+def _length(text: str, base: int) -> int:
+    """Read a length as HTTP writes it: digits only, where Python takes signs, prefixes and underscores."""
+    if not re.fullmatch("[0-9A-Fa-f]+", text):
+        raise ValueError(f"no length: {text!r}")
+    return int(text, base)
+
+
 class FakeServer:
     """A running fake TikTok on 127.0.0.1; also a context manager that stops it.
 
@@ -151,8 +165,8 @@ class FakeServer:
         url: The base URL below which every path of every surface is found.
     """
 
-    def __init__(self, door: Door, port: int) -> None:
-        self._door = door
+    def __init__(self, handler: Handler, port: int) -> None:
+        self._handler = handler
         self._listener: _Listener | None = None
         self.port = port
         self.start_listening()
@@ -162,7 +176,7 @@ class FakeServer:
         """Accept connections, on the same port as before; does nothing while it does."""
         if self._listener is not None:
             return
-        self._listener = _Listener(self._door, self.port)
+        self._listener = _Listener(self._handler, self.port)
         self.port = self._listener.server_address[1]
         threading.Thread(
             target=self._listener.serve_forever, args=(POLL_S,), name="FakeTikTok", daemon=True

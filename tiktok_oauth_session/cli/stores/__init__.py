@@ -7,9 +7,10 @@ import os
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.base_url import bound
 from tiktok_oauth_session.cli.settings.folders import tokens_folder
-from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token, require_writable
+from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token
 from tiktok_oauth_session.cli.stores.encrypted import readable
 from tiktok_oauth_session.cli.stores.urls import shows_password, store_at
 
@@ -42,15 +43,16 @@ def open_ready_store(option: str | None) -> TokenStore:
     """Return the same, with all that it needs before a token can be kept in it.
 
     Raises:
-        StoreError: That could not be made, or the store is encrypted and nobody has given a key.
-        Stop: It does not work, or `open_store` raises it.
+        StoreError: That could not be made, the store cannot be written, or it is encrypted and nobody has
+            given a key.
+        Stop: As for `open_store`.
     """
     bare = _bare_store(option)
     create_tables = getattr(bare, "create_tables", None)
     if create_tables is not None:
         create_tables()
     store = bound(readable(bare))
-    require_writable(store)
+    store.require_writable(credentials.setting(credentials.CLIENT_KEY))
     require_no_encrypted_token(store)
     return store
 

@@ -9,7 +9,6 @@ from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.stores import add_option
-from tiktok_oauth_session.cli.stores.checks import PROBE
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -28,8 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def find(store: TokenStore) -> list[AccountKey]:
     """Return the accounts of the store: of the app whose key is set, or of all apps."""
-    known = store.keys(credentials.setting(credentials.CLIENT_KEY) or None)
-    return sorted(key for key in known if key != PROBE)
+    return sorted(store.keys(credentials.setting(credentials.CLIENT_KEY) or None))
 
 
 def choose(store: TokenStore, wanted: str | None) -> AccountKey:

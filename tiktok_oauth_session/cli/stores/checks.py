@@ -5,32 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session._plain_errors import StoreError
-from tiktok_oauth_session.cli.exits import EXIT_STORE, Stop
 from tiktok_oauth_session.cli.stores.encrypted import EncryptedToken
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
-
-#: An account that is nobody's, to find out whether a store can be written.
-PROBE = ("tiktok-oauth", "write-test")
-
-
-def require_writable(store: TokenStore) -> None:
-    """Find out before the user is troubled whether a token could be kept.
-
-    Raises:
-        Stop: It could not.
-    """
-    from tiktok_oauth_session.tokens import AccountKey, TikTokToken
-
-    probe = AccountKey(*PROBE)
-    try:
-        try:
-            store.save(probe, TikTokToken(access_token="none"))
-        finally:
-            store.delete(probe)
-    except StoreError as error:
-        raise Stop(f"Tokens could not be kept. {error}", EXIT_STORE) from error
 
 
 def require_no_encrypted_token(store: TokenStore, client_key: str | None = None) -> None:
@@ -40,12 +18,11 @@ def require_no_encrypted_token(store: TokenStore, client_key: str | None = None)
         StoreError: It is, and nobody has given a key; or it cannot say which accounts it has.
     """
     for key in store.keys(client_key):
-        if key != PROBE:
-            try:
-                store.load(key)
-            except EncryptedToken:
-                raise
-            except StoreError:
-                # A damaged token says nothing about the others.
-                continue
-            return
+        try:
+            store.load(key)
+        except EncryptedToken:
+            raise
+        except StoreError:
+            # A damaged token says nothing about the others.
+            continue
+        return

@@ -6,14 +6,12 @@ import atexit
 import contextlib
 import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop, extra_missing
-from tiktok_oauth_session.cli.terminal.output import tell
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -26,9 +24,6 @@ SQLITE_MODE = 0o600
 #: How many connections to a database at most: as many as SQLAlchemy would open, but all of them are kept.
 #: Logging in costs the database more than what follows.
 CONNECTIONS = 15
-
-# The SQLite files that were told of.
-_told: set[str] = set()
 
 _REDIS = ("redis", "rediss", "unix")
 #: The drivers that SQLAlchemy does not look for by itself.
@@ -160,22 +155,13 @@ def _explain_unknown_options(engine: sqlalchemy.Engine, scheme: str) -> None:
 def _make_private(database: str | None) -> None:
     """Make a SQLite file that is not there, before SQLite makes it readable by everybody.
 
-    What is there keeps its mode, since a group may share it; that everybody does is told.
+    What is there keeps its mode, since a group may share it.
     """
     if not database or database == ":memory:" or database.startswith("file:"):
         return
     # What cannot be made, SQLite will say.
     with contextlib.suppress(OSError):
-        try:
-            os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SQLITE_MODE))
-        except FileExistsError:
-            mode = os.stat(database).st_mode  # noqa: PTH116 - beside the other calls of its kind
-            if hasattr(os, "geteuid") and mode & stat.S_IRWXO and database not in _told:
-                _told.add(database)
-                tell(
-                    f"{database} and the tokens in it are open to every user of this machine. Run: chmod "
-                    f"o-rwx {database}"
-                )
+        os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SQLITE_MODE))
 
 
 def _with_driver(url: str, scheme: str) -> str:

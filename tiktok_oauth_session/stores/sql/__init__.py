@@ -84,7 +84,7 @@ class SQLStore(TokenStore):
 
     No token is in any error or log record, not even with ``echo=True``. Whoever can read the database
     can read the tokens: see `tiktok_oauth_session.stores.encrypted`. A SQLite file is as readable as
-    the process's umask lets it be.
+    the process's umask lets it be; of one that everybody may read or change a warning is logged, once.
 
     Args:
         engine: As `sqlalchemy.create_engine` makes it.

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import os
+import stat
 import threading
 import time
 import weakref
@@ -67,6 +68,8 @@ class Database:
         self._engine.hide_parameters = True
         self._callers_engine = engine
         self._key_locks: dict[str, KeyLocks] = {}
+        if self.dialect == "sqlite" and engine.url.database:
+            _tell_if_open_to_everybody(engine.url.database)
         self._process = PerProcess(functools.partial(_InProcess, self._engine))
         # Now: what the pool holds later belongs to this process.
         _ = self._process.value
@@ -230,6 +233,24 @@ def _own_pool(engine: Engine) -> None:
             _inherited.append(pool)
             engine.dispose(close=False)
             _owners[engine.pool] = pid
+
+
+# The SQLite files that were told of.
+_told: set[str] = set()
+
+
+def _tell_if_open_to_everybody(file: str) -> None:
+    """Warn, once, of a SQLite file that everybody may read or change. A group may share it."""
+    # What is no file, or none yet, SQLite will say.
+    with contextlib.suppress(OSError, ValueError):
+        # On Windows, who may is what the file's access control list says.
+        if hasattr(os, "geteuid") and Path(file).stat().st_mode & stat.S_IRWXO and file not in _told:
+            _told.add(file)
+            log.warning(
+                "%s and the tokens in it are open to every user of this machine. Run: chmod o-rwx %s",
+                file,
+                file,
+            )
 
 
 def _is_in_memory(engine: Engine) -> bool:

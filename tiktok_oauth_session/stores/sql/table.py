@@ -227,11 +227,11 @@ class Document(TypeDecorator[str]):
     cache_ok = True
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
-        """Cover it up."""
-        return None if value is None else _Covered(value)
+        """Hide it from whoever logs it."""
+        return None if value is None else _HiddenDocument(value)
 
 
-class _Covered(str):
+class _HiddenDocument(str):
     __slots__ = ()
 
     def __repr__(self) -> str:

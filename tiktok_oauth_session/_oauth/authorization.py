@@ -169,8 +169,9 @@ class AuthorizationMixin(_Base):
             code: The code, percent-encoded or not, in place of the callback. There is no state to compare
                 then, so that a log line says what to pass to have it compared.
             authorization_response: The callback: the whole URL that the user came back to, as text or as
-                whatever `str` makes it of (a framework's URL), or its query string. The state in it is
-                compared, and so are host and path with the redirect URI's.
+                whatever `str` makes it of (a framework's URL), or its path and query, or its query string.
+                The state in it is compared, and so are host and path, where it has them, with the redirect
+                URI's.
             state: The state that the login was begun with, which `authorization_url` returned, where another
                 session began it. Only with `authorization_response`.
             code_verifier: The PKCE verifier, where another session began the login.

@@ -208,11 +208,13 @@ class AuthorizationMixin(_Base):
         """
         from tiktok_oauth_session._oauth.grants import exchange_code
 
-        self._require_writable_store()
         url = token_url or self.platform.token_endpoint
         require_secure(url, self.platform.insecure_hosts)
         redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)
         consent = self._consent(code, authorization_response, state, code_verifier, redirect_uri)
+        # After a stranger's callback was refused, and while this one can still come again.
+        self._require_writable_store()
+        self._logins().finish(consent)
         if verifier := code_verifier or consent.code_verifier:
             kwargs["code_verifier"] = verifier
             if verifier == self._code_verifier:
@@ -248,7 +250,7 @@ class AuthorizationMixin(_Base):
         callback = "" if response is None else str(response)
         if not callback:
             return self._consent_by_code(code, state, code_verifier)
-        return self._logins_and_known_state().finish(callback, state=state, redirect_uri=redirect_uri)
+        return self._logins_and_known_state().match(callback, state=state, redirect_uri=redirect_uri)
 
     def _consent_by_code(self, code: str | None, state: object, code_verifier: str | None) -> Consent:
         from tiktok_oauth_session._oauth.authorization_response import decode_code
@@ -266,7 +268,8 @@ class AuthorizationMixin(_Base):
                 "proves nothing: pass the whole callback as `authorization_response`, with `state`."
             )
         self._tell_not_compared()
-        return Consent(code, self._logins().finish_by_code(code_verifier) or self._code_verifier)
+        consent = self._logins().match_code(code, code_verifier)
+        return consent._replace(code_verifier=consent.code_verifier or self._code_verifier)
 
     def _is_code_grant(self) -> bool:
         return isinstance(self._client, WebApplicationClient)

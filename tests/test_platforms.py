@@ -128,6 +128,12 @@ def test_at__endpoints_that_are_not_there():
     assert "https://b.example/t" == moved.token_endpoint
 
 
+@pytest.mark.parametrize(("placement", "keyword"), [("form", "data"), ("query", "params"), ("json", "json")])
+def test_platform__parameters_keyword(placement, keyword):
+    """Where a surface wants its parameters is one keyword of requests."""
+    assert keyword == dataclasses.replace(LOGIN_KIT, parameter_placement=placement).parameters_keyword
+
+
 def test_platform__frozen():
     """A surface is a value: it cannot be changed, and can be a dict's key."""
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -124,6 +124,11 @@ class Platform:
         is_usual = parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
         return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")
 
+    @property
+    def parameters_keyword(self) -> str:
+        """The keyword of requests that takes its parameters."""
+        return {"form": "data", "query": "params", "json": "json"}[self.parameter_placement]
+
     def at(self, base_url: str, *, insecure: bool = False) -> Platform:
         """Return the same surface on another base URL, such as a fake or a proxy.
 

@@ -267,3 +267,10 @@ def test_pages__links(page):
             headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             slugs = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
             assert anchor in slugs
+
+
+def test_index__every_page():
+    """The first page leads to all others."""
+    pages = {page.name for page in (TOP / "docs").glob("*.md")} - {"index.md"}
+
+    assert pages == set(re.findall(r"\]\(([\w-]+\.md)\)", (TOP / "docs/index.md").read_text("utf-8")))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from tiktok_oauth_session import (
@@ -42,6 +44,31 @@ def test_issuer__of_platforms():
         "https://open-api.tiktok.com",
         "http://127.0.0.1:9400",
     ] == [platform.issuer for platform in platforms]
+
+
+@pytest.mark.parametrize(
+    ("base", "issuer"),
+    [
+        ("https://proxy.example:443", "https://proxy.example"),
+        ("http://proxy.example:80/tiktok", "http://proxy.example"),
+        ("http://proxy.example:443", "http://proxy.example:443"),
+        ("https://proxy.example:8443", "https://proxy.example:8443"),
+        ("HTTPS://Proxy.Example.", "https://proxy.example"),
+        ("https://proxy.example.:443/", "https://proxy.example"),
+        ("http://[::1]:9400", "http://[::1]:9400"),
+        ("http://localhost:9400", "http://localhost:9400"),
+    ],
+)
+def test_issuer__one_name_for_one_place(base, issuer):
+    """However an address is written, it is the same issuer: case, final dot and usual port say nothing."""
+    assert issuer == LOGIN_KIT.at(base).issuer
+
+
+def test_issuer__without_user_and_password():
+    """An endpoint that holds a password leaves it out of what is stored."""
+    endpoint = "https://user:fake-password@proxy.example/v2/oauth/token/"
+
+    assert "https://proxy.example" == dataclasses.replace(LOGIN_KIT, token_endpoint=endpoint).issuer
 
 
 def test_issuer__kept_with_the_token(store, key, make_session):

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+from urllib.parse import parse_qsl
 
 import pytest
 
-from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
+from tiktok_oauth_session import (
+    AccountKey,
+    AuthorizationError,
+    FileStore,
+    MemoryStore,
+    StateMismatch,
+    StoreError,
+    TikTokToken,
+)
 
 
 @pytest.fixture
@@ -47,6 +56,80 @@ def test_login__without_tables(fake, make_session, sql_store):
 
     assert 1 == len(fake.requests_to("token"))
     assert token.access_token == store.load((fake.client_key, token.open_id)).access_token
+
+
+class ReadOnly(MemoryStore):
+    """A store that cannot be written until somebody repairs it, and counts who asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.is_broken = 0, True
+
+    def require_writable(self, client_key):
+        self.asked += 1
+        if self.is_broken:
+            raise StoreError("This store is read-only.")
+
+
+@pytest.mark.parametrize("own", ["{}", "{}&error=access_denied", "code=fake"])
+def test_login__forged_callback(fake, make_session, own):
+    """A stranger's callback is judged before the store is asked: it writes nothing, and says what it is."""
+    store = ReadOnly()
+    session = make_session(store=store)
+    _, state = session.authorization_url()
+    query = own.format(f"code=fake&state={state}x")
+    with pytest.raises(AuthorizationError) as caught:
+        session.fetch_token(authorization_response=f"https://app.example/callback/?{query}")
+
+    assert ("error=" in query) is not isinstance(caught.value, StateMismatch)
+    assert 0 == store.asked
+    assert [] == fake.requests_to("token")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda callback: {"authorization_response": callback},
+        lambda callback: {"code": dict(parse_qsl(callback.partition("?")[2]))["code"]},
+    ],
+    ids=["callback", "code"],
+)
+def test_login__store_repaired(fake, make_session, answer):
+    """A login whose store failed stays open, with its verifier; the same answer finishes it, once."""
+    store = ReadOnly()
+    session = make_session(store=store, redirect_uri="http://127.0.0.1:3455/callback/")
+    given = answer(fake.authorize(session.authorization_url()[0]))
+    verifier = session.code_verifier
+    with pytest.raises(StoreError, match="read-only"):
+        session.fetch_token(**given)
+    assert [] == fake.requests_to("token")
+    assert verifier == session.code_verifier
+
+    store.is_broken = False
+    token = session.fetch_token(**given)
+
+    assert [verifier] == [record.form["code_verifier"] for record in fake.requests_to("token")]
+    assert token.access_token == store.load((fake.client_key, token.open_id)).access_token
+    with pytest.raises(AuthorizationError):
+        session.fetch_token(**given)
+    assert 1 == len(fake.requests_to("token"))
+
+
+def test_login__twice_at_once(fake, make_session):
+    """Of one callback that comes twice at once, one is taken: the other finds the login finished."""
+    store = MemoryStore()
+    session = make_session(store=store)
+    callback = fake.authorize(session.authorization_url()[0])
+
+    def while_the_other_asks(client_key):
+        del store.require_writable
+        session.fetch_token(authorization_response=callback)
+
+    store.require_writable = while_the_other_asks
+    with pytest.raises(StateMismatch, match="finished already"):
+        session.fetch_token(authorization_response=callback)
+
+    assert 1 == len(fake.requests_to("token"))
 
 
 def test_qr_login__without_tables(fake, make_session, sql_store):

@@ -158,6 +158,78 @@ def test_in_place__called_once_for_each_request(fake, make, quiet, cls, monkeypa
     assert 1 == len(fake.requests)
 
 
+@pytest.fixture
+def registry():
+    """What a class of a user's is told of its subclasses."""
+    return []
+
+
+@pytest.fixture
+def labelled(registry):
+    """Makes a class that wants a word of each of its subclasses, and keeps a register of them."""
+
+    def make(*bases):
+        class Labelled(*bases):
+            def __init_subclass__(cls, *, label, **kwargs):
+                super().__init_subclass__(**kwargs)
+                registry.append((cls, label))
+
+        return Labelled
+
+    return make
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before ours", "after ours"])
+def test_in_place__subclass_is_announced_once(fake, make, labelled, registry, after, monkeypatch):
+    """A class that is made for a session is nobody's business: no `__init_subclass__` of a user's sees it."""
+    bases = (TikTokOAuth2Mixin, labelled(OAuth2Session)) if after else (labelled(TikTokOAuth2Session),)
+
+    class Session(*bases, label="one"):
+        """Of a user's."""
+
+    in_place = type("InPlace", (requests.Session,), {})
+    monkeypatch.setattr(requests, "Session", in_place)
+    with make(Session) as session:
+        session.get(USER_INFO)
+
+    assert [(Session, "one")] == registry
+    assert {Session, in_place} < set(type(session).__mro__[1:])
+    assert 1 == len(fake.requests)
+
+
+def test_in_place__subclass_of_a_class_that_was_made(fake, make, labelled, registry, monkeypatch):
+    """Who derives from the class of a session is announced as ever, and what they derive is made again."""
+
+    class Session(TikTokOAuth2Mixin, labelled(Counting, OAuth2Session), label="one"):
+        """Of a user's."""
+
+    made = type(make(Session))
+
+    class Derived(made, label="two"):
+        """Of the class that was made of it."""
+
+    in_place = type("InPlace", (requests.Session,), {})
+    monkeypatch.setattr(requests, "Session", in_place)
+    with make(Derived) as session:
+        session.get(USER_INFO)
+
+    assert Session is not made
+    assert [(Session, "one"), (Derived, "two")] == registry
+    assert {Derived, in_place} < set(type(session).__mro__[1:])
+    assert 1 == len(fake.requests)
+
+
+def test_in_place__keeps_replies(make, monkeypatch):
+    """A cache in the place of `requests.Session` is noticed: accounts that share it are told apart."""
+    requests_cache = pytest.importorskip("requests_cache")
+    monkeypatch.setattr(requests, "Session", requests_cache.CachedSession)
+
+    sessions = [make(TikTokOAuth2Session, open_id=open_id, backend="memory") for open_id in ("one", "two")]
+
+    assert [True, True] == [session._keeps_replies for session in sessions]
+    assert not TikTokOAuth2Session._keeps_replies
+
+
 @pytest.mark.parametrize("in_place", [TikTokOAuth2Session, OAuth2Session, First, object, lambda: None])
 def test_in_place__ours_or_no_session(fake, make, in_place, monkeypatch):
     """Ours in the place of `requests.Session` does not call itself, and what is no session is left alone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import traceback
 
 import pytest
 
@@ -74,6 +75,34 @@ def test_at__another_base(base, token_endpoint, host):
     assert 6 == len([url for url in endpoints if url.startswith(base.rstrip("/") + "/v2/")])
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://user:fake-password@proxy.example",
+        "https://user:fake-password@proxy.example/tiktok",
+        "https://fake-password@proxy.example?query",
+        "https://user:fake-password@[::1",
+        "https://user:fake-password\u2100@proxy.example",
+        "user:fake-password@proxy.example",
+    ],
+)
+def test_at__user_and_password(base):
+    """What would show a password wherever an address is shown is refused, without a word of it."""
+    with pytest.raises(ValueError, match="without user and password") as caught:
+        LOGIN_KIT.at(base)
+
+    assert "fake-password" not in str(caught.value)
+    # The first frame is this test's own.
+    frames = [each for each, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
+    assert "at" in [each.f_code.co_name for each in frames]
+    assert not [name for each in frames for name, value in each.f_locals.items() if value == base]
+
+
+def test_at__at_sign_in_a_path():
+    """An at sign behind the host is part of a path."""
+    assert "https://proxy.example/@tiktok" == LOGIN_KIT.at("https://proxy.example/@tiktok").api_base
+
+
 def test_at__keeps_the_dialect():
     """`at` changes where a surface is, and nothing else."""
     moved = LOGIN_KIT_V1.at("http://127.0.0.1:8080")
@@ -97,6 +126,12 @@ def test_at__endpoints_that_are_not_there():
 
     assert (None, None) == (moved.refresh_endpoint, moved.revocation_endpoint)
     assert "https://b.example/t" == moved.token_endpoint
+
+
+@pytest.mark.parametrize(("placement", "keyword"), [("form", "data"), ("query", "params"), ("json", "json")])
+def test_platform__parameters_keyword(placement, keyword):
+    """Where a surface wants its parameters is one keyword of requests."""
+    assert keyword == dataclasses.replace(LOGIN_KIT, parameter_placement=placement).parameters_keyword
 
 
 def test_platform__frozen():

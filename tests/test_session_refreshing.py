@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import logging
 
 import pytest
 from oauthlib.oauth2 import InvalidGrantError, TokenExpiredError
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPResponse
 
 from tiktok_oauth_session import (
+    LOGIN_KIT,
     LOGIN_KIT_V1,
     AccountKey,
     MemoryStore,
@@ -226,3 +230,84 @@ def test_request__refused_with_other_credentials(fake, make_session, issue):
 
     assert 401 == response.status_code
     assert [] == fake.requests_to("refresh")
+
+
+# --- streamed replies --------------------------------------------------------------------------------
+
+DOWNLOAD_BYTES = 200_000
+
+
+class Download(HTTPAdapter):
+    """Answers every request with the same reply, and knows how much of its body was read."""
+
+    def __init__(self, body, headers, status=200):
+        super().__init__()
+        self.body, self.headers, self.status = io.BytesIO(body), headers, status
+
+    def send(self, request, **kwargs):
+        options = {"status": self.status, "headers": self.headers, "preload_content": False}
+        return self.build_response(request, HTTPResponse(self.body, **options))
+
+
+@pytest.mark.parametrize(
+    ("platform", "headers"),
+    [
+        (LOGIN_KIT_V1, {"Content-Type": "video/mp4", "Content-Length": "40"}),
+        (LOGIN_KIT_V1, {"Content-Length": "40"}),
+        (LOGIN_KIT_V1, {"Content-Type": "application/json"}),
+        (LOGIN_KIT_V1, {"Content-Type": "application/json", "Content-Length": "65537"}),
+        (LOGIN_KIT_V1, {"Content-Type": "application/json", "Content-Length": "many"}),
+        (LOGIN_KIT, {"Content-Type": "application/json", "Content-Length": "40"}),
+    ],
+)
+def test_stream__left_to_the_caller(make_session, issue, platform, headers):
+    """Of a reply that the caller streams, nothing is read that is not known to be small and JSON."""
+    body = b"x" * DOWNLOAD_BYTES
+    adapter = Download(body, headers)
+    session = make_session(token=issue(), platform=platform)
+    session.mount("https://", adapter)
+
+    response = session.get(f"{platform.api_base}/download/", stream=True)
+
+    assert not adapter.body.closed
+    assert 0 == adapter.body.tell()
+    assert response.raw.read(10) == body[:10]
+
+
+@pytest.mark.parametrize(
+    ("platform", "method", "url"), [(LOGIN_KIT, "GET", USER_INFO), (LOGIN_KIT_V1, "POST", V1_USER_INFO)]
+)
+def test_stream__dead_token(fake, make_session, issue, platform, method, url):
+    """A token that a streamed reply says is dead is refreshed all the same."""
+    session = make_session(token=issue(), platform=platform)
+    fake.advance(7200)
+
+    response = session.request(method, url, json={"fields": ["open_id"]}, stream=True)
+    text = b"".join(response.iter_content(16))
+
+    assert b"open_id" in text
+    assert ["user_info", "refresh", "user_info"] == endpoints(fake)
+
+
+def test_stream__largest_that_is_looked_at(fake, make_session, issue):
+    """A streamed reply of the legacy surface says that a token is dead in 65,536 bytes at most."""
+    session = make_session(token=issue(), platform=LOGIN_KIT_V1)
+    refusal = b'{"data": {"error_code": 2190008}, "message": "error"}'.ljust(65_536)
+    headers = {"Content-Type": "application/json; charset=utf-8", "Content-Length": str(len(refusal))}
+    session.mount(V1_USER_INFO, Download(refusal, headers))
+
+    session.post(V1_USER_INFO, json={}, stream=True)
+
+    assert ["refresh"] == endpoints(fake)
+
+
+def test_stream__refused_without_a_length(fake, make_session, issue):
+    """A 401 is looked at however it is sent: nobody asked for its body."""
+    session = make_session(token=issue())
+    refusal = b'{"data": {}, "error": {"code": "access_token_invalid"}}'
+    session.mount(USER_INFO, Download(refusal, {"Content-Type": "application/json"}, 401))
+
+    response = session.get(USER_INFO, stream=True)
+
+    assert 401 == response.status_code
+    assert ["refresh"] == endpoints(fake)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,9 @@ from urllib.parse import urlsplit
 #: What a surface sends: the name in RFC 6749 (or 7009) -> the name on the wire. What is not listed
 #: is not sent. None sends whatever there is, under its own name.
 Parameters = Mapping[str, str] | None
+
+# As far as the path, also where the scheme was forgotten.
+_AUTHORITY = re.compile(r"(?:[^:/?#]*://)?[^/?#]*")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -115,7 +119,15 @@ class Platform:
     def issuer(self) -> str:
         """Who issues its tokens: the origin of the token endpoint. A stored token goes to nobody else."""
         parts = urlsplit(self.token_endpoint)
-        return f"{parts.scheme}://{parts.netloc}".lower()
+        host = (parts.hostname or "").rstrip(".")
+        host = f"[{host}]" if ":" in host else host
+        is_usual = parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
+        return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")
+
+    @property
+    def parameters_keyword(self) -> str:
+        """The keyword of requests that takes its parameters."""
+        return {"form": "data", "query": "params", "json": "json"}[self.parameter_placement]
 
     def at(self, base_url: str, *, insecure: bool = False) -> Platform:
         """Return the same surface on another base URL, such as a fake or a proxy.
@@ -123,8 +135,16 @@ class Platform:
         Args:
             base_url: Scheme, host and port, with or without a path in front of TikTok's own.
             insecure: Accept plain http to this host; see `insecure_hosts`.
+
+        Raises:
+            ValueError: There is a user or a password in it, which every log and store that names the address
+                would tell.
         """
         base = base_url.rstrip("/")
+        if "@" in _AUTHORITY.match(base)[0]:  # type: ignore[index]  # matches anything
+            # Crash reporters send variables away.
+            del base_url, base
+            raise ValueError("The base URL has to be without user and password.")
         host = urlsplit(base).netloc
 
         def moved(url: str | None) -> str | None:

@@ -187,9 +187,9 @@ class QRLogin:
             client_secret=session.client_secret,
             redirect_uri=session.redirect_uri,
         )
-        place = {"form": "data", "query": "params", "json": "json"}[session.platform.parameter_placement]
+        request = {session.platform.parameters_keyword: fields}
         transport = Transport(timeout=session.token_timeout)
-        response = post(session, "POST", url, headers, {place: fields}, transport, may_replay=True)
+        response = post(session, "POST", url, headers, request, transport, may_replay=True)
         flat = read_reply(session.platform, response)
         return checked(flat, AuthorizationError, what, sent=secrets_in(fields))
 

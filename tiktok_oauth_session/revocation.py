@@ -40,11 +40,11 @@ def revoke(
     url, headers, parameters = client.prepare_token_revocation_request(
         platform.revocation_endpoint, token, client_secret=client_secret, open_id=open_id
     )
-    place = {"form": "data", "query": "params", "json": "json"}[platform.parameter_placement]
-    if place != "data":
+    request = {platform.parameters_keyword: parameters}
+    if "data" not in request:
         del headers["Content-Type"]
     try:
-        response = post(session, "POST", url, headers, {place: parameters}, transport)
+        response = post(session, "POST", url, headers, request, transport)
     except NoReply as error:
         what = "Nobody knows whether the token was revoked" if error.sent else "The token was not revoked"
         raise RevocationError(f"{what}: {error}", error=error.error) from error

@@ -24,8 +24,8 @@ from tiktok_oauth_session._http.allowed_hosts import (
     require_secure,
     verdict_on,
 )
-from tiktok_oauth_session._http.cached_replies import keeps_replies, mark_of, marked, without_mark
-from tiktok_oauth_session._http.method_order import class_to_make, require_called, takes_positional
+from tiktok_oauth_session._http.cached_replies import mark_of, marked, without_mark
+from tiktok_oauth_session._http.method_order import class_to_make, look_beside
 from tiktok_oauth_session._http.redaction import redact, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
@@ -120,9 +120,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             TypeError: A class stands where nobody would call it.
         """
         super().__init_subclass__(**kwargs)
-        require_called(cls)
-        cls._keeps_replies = keeps_replies(cls)
-        cls._takes_positional = takes_positional(cls)
+        look_beside(cls)
 
     def __new__(cls: type[_Made], *args: Any, **kwargs: Any) -> _Made:  # noqa: PYI019 - Python 3.10 has no Self
         """Make an instance of the class that calls everybody who is to be called.

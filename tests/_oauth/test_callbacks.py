@@ -85,9 +85,23 @@ class FrameworkURL:
         return self._text
 
 
-@pytest.mark.parametrize("kind", [FrameworkURL, str, lambda url: url.partition("?")[2], "\n{}\n".format])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        FrameworkURL,
+        str,
+        "\n{}\n".format,
+        lambda url: url.partition("?")[2],
+        lambda url: "?" + url.partition("?")[2],
+        lambda url: url.partition("?")[2] + "&next=https://app.example/home?from=login",
+        lambda url: "next=https://app.example/home&" + url.partition("?")[2],
+        # As Flask's `request.full_path` and Django's `get_full_path()`.
+        lambda url: "/callback/?" + url.partition("?")[2],
+        lambda url: "/callback?" + url.partition("?")[2] + "&next=https://app.example/home",
+    ],
+)
 def test_callback__what_it_may_be(fake, make_session, kind):
-    """The whole URL as text or as an object, or its query string: each finishes the login."""
+    """The whole URL as text or as an object, or its path and query, or its query: each finishes the login."""
     session = make_session()
     callback = fake.authorize(session.authorization_url()[0])
 
@@ -117,6 +131,15 @@ def test_callback__what_it_may_be(fake, make_session, kind):
         ("http://localhost:3455/callback/", "http://127.0.0.1:3455/callback/"),
         ("http://[::1]:3455/callback/", "http://[::1]:4000/callback/"),
         ("fake-app://callback", "fake-app://callback"),
+        ("fake-app:/callback", "fake-app:/callback"),
+        ("fake-app:/callback", "fake-app:///callback/"),
+        ("com.example.fake:/callback", "com.example.fake:/callback"),
+        ("com.example.fake://callback", "COM.example.fake://callback"),
+        ("urn:ietf:wg:oauth:2.0:oob", "urn:ietf:wg:oauth:2.0:oob"),
+        ("https://app.example", "/"),
+        ("fake-app:/callback", "/callback"),
+        (None, "/wherever/"),
+        (None, "fake-app:/wherever"),
         (None, "https://wherever.example/"),
         (None, DESKTOP),
     ],
@@ -147,6 +170,14 @@ def test_callback__own_address(redirect_uri, came_to):
         "://app.example/callback/",
         "https://app.example:99999999/callback/",
         "https://" + "a" * 300 + ".example/callback/",
+        "fake-app://app.example/callback/",
+        "/",
+        "/other/",
+        "/callback/more",
+        "//app.example/callback/",
+        "//evil.example/callback/",
+        "evil.example/callback/",
+        "http",
     ],
 )
 def test_callback__another_address(fake, make_session, came_to):
@@ -171,6 +202,26 @@ def test_callback__not_of_this_machine(came_to):
     """Only this machine, and only its path, is a loopback redirect URI's."""
     with pytest.raises(AuthorizationError, match="redirect URI"):
         parse_authorization_response(f"{came_to}?code=fake&state=fake", DESKTOP)
+
+
+@pytest.mark.parametrize(
+    ("redirect_uri", "came_to"),
+    [
+        ("urn:ietf:wg:oauth:2.0:oob", "https://evil.example/"),
+        ("urn:ietf:wg:oauth:2.0:oob", "/callback/"),
+        ("fake-app:/callback", "https://evil.example/callback"),
+        ("fake-app:/callback", "evil-app:/callback"),
+        ("fake-app:/callback", "fake-app:/other"),
+        ("fake-app:/callback", "fake-app://evil.example/callback"),
+        ("com.example.fake://callback", "com.example.evil://callback"),
+        ("https://[::1", "https://evil.example/"),
+        ("app.example/callback", "https://evil.example/"),
+    ],
+)
+def test_callback__no_host_in_the_redirect_uri(redirect_uri, came_to):
+    """A redirect URI without a host, or that is none, lets no other address pass."""
+    with pytest.raises(AuthorizationError, match="redirect URI"):
+        parse_authorization_response(f"{came_to}?code=fake&state=fake", redirect_uri)
 
 
 @pytest.mark.parametrize("redirect_uri", [None, "http://app.example/callback/"])

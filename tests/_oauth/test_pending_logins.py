@@ -184,6 +184,35 @@ def test_code__as_requests_oauthlibs_users_pass_it(fake, make_session):
     assert [args["code"]] == [form["code"] for form in forms(fake)]
 
 
+@pytest.mark.parametrize("spelling", [str, quote])
+def test_code__beside_its_callback(fake, make_session, spelling):
+    """Who passes a callback and its code, as requests-oauthlib lets them, has the state compared."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+    args = query_of(callback)
+    with pytest.raises(StateMismatch):
+        make_session(state="fake-other").fetch_token(
+            authorization_response=callback, code=spelling(args["code"])
+        )
+    assert [] == forms(fake)
+
+    assert session.fetch_token(authorization_response=callback, code=spelling(args["code"]))
+
+    assert [args["code"]] == [form["code"] for form in forms(fake)]
+
+
+def test_code__beside_another_callback(fake, make_session):
+    """A code that is not the callback's is neither sent nor dropped: a sentence, and the login stays open."""
+    session = make_session()
+    callback = fake.authorize(session.authorization_url()[0])
+
+    with pytest.raises(ValueError, match=r"`code` is not the one in `authorization_response`"):
+        session.fetch_token(authorization_response=callback, code="fake-other")
+    assert [] == forms(fake)
+
+    assert session.fetch_token(authorization_response=callback)
+
+
 def test_code__finds_its_verifier(fake, make_session):
     """A code of the one login that is open is sent with that login's verifier, once."""
     session = make_session(redirect_uri=DESKTOP)

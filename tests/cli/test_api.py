@@ -6,6 +6,7 @@ import io
 import json
 
 import pytest
+from requests.adapters import HTTPAdapter
 
 USER = ("user/info", "-f", "fields=open_id,display_name")
 
@@ -53,6 +54,26 @@ def test_api__paths(run, server, fake, logged_in, path):
 
     assert 0 == run("api", path.format(base=server.url), *fields).code
     assert f"{server.url}/v2/user/info/?fields=open_id" == fake.requests[-1].url
+
+
+@pytest.mark.parametrize("path", ["user/info", "{base}/v2/user/info/"])
+def test_api__below_a_path(run, server, logged_in, monkeypatch, path):
+    """A proxy's own path stands before TikTok's, whatever its words; what is not below it is refused."""
+    base, sent = f"{server.url}/oauth/tiktok", []
+    logged_in()
+    monkeypatch.setenv("TIKTOK_OAUTH_BASE_URL", base)
+    send = HTTPAdapter.send
+
+    def at_the_proxy(adapter, request, **options):
+        sent.append(request.url)
+        request.url = request.url.replace(base, server.url)
+        return send(adapter, request, **options)
+
+    monkeypatch.setattr(HTTPAdapter, "send", at_the_proxy)
+
+    assert 0 == run("api", path.format(base=base), "-f", "fields=open_id").code
+    assert 2 == run("api", f"{server.url}/v2/user/info/").code
+    assert [f"{base}/v2/user/info/?fields=open_id"] == sent
 
 
 def test_api__body(run, fake, logged_in):

@@ -11,6 +11,8 @@ import requests
 from requests.sessions import SessionRedirectMixin
 from requests_oauthlib import OAuth2Session
 
+from tiktok_oauth_session._http.cached_replies import keeps_replies
+
 
 class PastOAuth2Session(OAuth2Session):
     """Stands right before `OAuth2Session`, and passes over its `request`."""
@@ -33,7 +35,18 @@ class PastOAuth2Session(OAuth2Session):
         )
 
 
-def require_called(cls: type) -> None:
+def look_beside(cls: Any) -> None:
+    """Look once at what stands beside ours in a class.
+
+    Raises:
+        TypeError: A class stands where nobody would call it.
+    """
+    _require_called(cls)
+    cls._keeps_replies = keeps_replies(cls)
+    cls._takes_positional = _takes_positional(cls)
+
+
+def _require_called(cls: type) -> None:
     """Refuse a class behind requests' own, which call nobody.
 
     Raises:
@@ -48,7 +61,7 @@ def require_called(cls: type) -> None:
             )
 
 
-def takes_positional(cls: type) -> type | None:
+def _takes_positional(cls: type) -> type | None:
     """Return the class that takes a session's first argument for something of its own, if one does."""
     first = next(each for each in cls.__mro__ if "__init__" in vars(each))
     code: types.CodeType | None = getattr(first.__init__, "__code__", None)  # type: ignore[misc]  # asks a class
@@ -89,4 +102,22 @@ def _class_to_make(cls: type, mixin: type, in_place: type) -> type:
         further.append(in_place)
     if not further:
         return cls
-    return types.new_class(cls.__name__, (cls, *further), exec_body=lambda namespace: namespace.update(body))
+    return _unannounced(cls.__name__, (cls, *further), body)
+
+
+def _unannounced(name: str, bases: tuple[type, ...], body: dict[str, Any]) -> type:
+    """Make a class that no base is told of: to whoever wrote them it is none of their subclasses."""
+
+    class First:
+        """Stands before whoever else has an `__init_subclass__`."""
+
+        __slots__ = ()
+
+        def __init_subclass__(cls) -> None:
+            """Hand nothing on."""
+
+    made = types.new_class(name, (First, *bases), exec_body=lambda namespace: namespace.update(body))
+    # Whoever derives from it in turn is announced as ever.
+    del First.__init_subclass__
+    look_beside(made)
+    return made

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from oauthlib.oauth2 import WebApplicationClient
 
@@ -167,10 +168,12 @@ class AuthorizationMixin(_Base):
         Args:
             token_url: The endpoint; the platform's, if None.
             code: The code, percent-encoded or not, in place of the callback. There is no state to compare
-                then, so that a log line says what to pass to have it compared.
+                then, so that a log line says what to pass to have it compared. Beside a callback it has to be
+                that one's.
             authorization_response: The callback: the whole URL that the user came back to, as text or as
-                whatever `str` makes it of (a framework's URL), or its query string. The state in it is
-                compared, and so are host and path with the redirect URI's.
+                whatever `str` makes it of (a framework's URL), or its path and query, or its query string.
+                The state in it is compared, and so are host and path, where it has them, with the redirect
+                URI's.
             state: The state that the login was begun with, which `authorization_url` returned, where another
                 session began it. Only with `authorization_response`.
             code_verifier: The PKCE verifier, where another session began the login.
@@ -200,18 +203,21 @@ class AuthorizationMixin(_Base):
             TokenNotSaved: It gave one that could not be saved.
             InsecureTransportError: The endpoint is plain http to another machine; or so is the callback, and
                 the redirect URI is not https.
-            ValueError: Neither `code` nor `authorization_response`, or `code` with `state`.
+            ValueError: Neither `code` nor `authorization_response`, `code` alone with `state`, or a `code`
+                that is not the callback's.
             StoreError: The store cannot be written; the code is not spent, and this call can be made again.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
         from tiktok_oauth_session._oauth.grants import exchange_code
 
-        self._require_writable_store()
         url = token_url or self.platform.token_endpoint
         require_secure(url, self.platform.insecure_hosts)
         redirect_uri = kwargs.get("redirect_uri", self.redirect_uri)
         consent = self._consent(code, authorization_response, state, code_verifier, redirect_uri)
+        # After a stranger's callback was refused, and while this one can still come again.
+        self._require_writable_store()
+        self._logins().finish(consent)
         if verifier := code_verifier or consent.code_verifier:
             kwargs["code_verifier"] = verifier
             if verifier == self._code_verifier:
@@ -247,7 +253,11 @@ class AuthorizationMixin(_Base):
         callback = "" if response is None else str(response)
         if not callback:
             return self._consent_by_code(code, state, code_verifier)
-        return self._logins_and_known_state().finish(callback, state=state, redirect_uri=redirect_uri)
+        consent = self._logins_and_known_state().match(callback, state=state, redirect_uri=redirect_uri)
+        # requests-oauthlib sends the code, and compares no state then.
+        if code and consent.code not in (code, unquote(code)):
+            raise ValueError("The `code` is not the one in `authorization_response`: pass the latter alone.")
+        return consent
 
     def _consent_by_code(self, code: str | None, state: object, code_verifier: str | None) -> Consent:
         from tiktok_oauth_session._oauth.authorization_response import decode_code
@@ -265,7 +275,8 @@ class AuthorizationMixin(_Base):
                 "proves nothing: pass the whole callback as `authorization_response`, with `state`."
             )
         self._tell_not_compared()
-        return Consent(code, self._logins().finish_by_code(code_verifier) or self._code_verifier)
+        consent = self._logins().match_code(code, code_verifier)
+        return consent._replace(code_verifier=consent.code_verifier or self._code_verifier)
 
     def _is_code_grant(self) -> bool:
         return isinstance(self._client, WebApplicationClient)

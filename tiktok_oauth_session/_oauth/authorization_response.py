@@ -6,9 +6,8 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from tiktok_oauth_session._http.allowed_hosts import is_loopback, require_secure
@@ -24,13 +23,16 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 _HOST_CAP = 255
 #: A proxy that ends TLS, or that hides a port, shows the application one of these.
 _DEFAULT_PORTS = (None, 80, 443)
+#: How a query string begins, and neither a URL nor a path.
+_QUERY = re.compile(r"\?|[^:/?]*(?:=|$)")
 
 
 def parse_authorization_response(response: object, redirect_uri: str | None = None) -> dict[str, str]:
     """Return the parameters of a callback.
 
     Args:
-        response: The URL that the user came back to, or its query string: whatever `str` makes one of.
+        response: The URL that the user came back to, or its path and query, or its query string: whatever
+            `str` makes one of.
         redirect_uri: Where the user was to come back to, if that is known.
 
     Raises:
@@ -40,11 +42,11 @@ def parse_authorization_response(response: object, redirect_uri: str | None = No
     Source: https://developers.tiktok.com/doc/login-kit-web
     """
     text = str(response).strip().partition("#")[0]
-    address, _, query = text.partition("?")
-    if "://" in address:
-        _require_own_address(address, redirect_uri)
-    else:
+    if _QUERY.match(text):
         query = text.lstrip("?")
+    else:
+        address, _, query = text.partition("?")
+        _require_own_address(address, redirect_uri)
     pairs = parse_qsl(query, keep_blank_values=True)
     names = [name for name, _ in pairs]
     if repeated := [name for name in _READ if names.count(name) > 1]:
@@ -58,6 +60,8 @@ def parse_authorization_response(response: object, redirect_uri: str | None = No
 
 
 class _Address(NamedTuple):
+    """Of a path, the path alone. A scheme of an app's own may have no host."""
+
     scheme: str
     host: str
     port: int | None
@@ -65,20 +69,29 @@ class _Address(NamedTuple):
 
 
 def _address_of(url: str) -> _Address | None:
+    if url.startswith("/"):
+        return _Address("", "", None, _path(url))
     try:
+        if not url.lower().startswith(("http:", "https:")):
+            app = urlsplit(url)
+            return _Address(app.scheme, app.netloc, None, _path(app.path)) if app.scheme else None
         parts = parse_url(url)
-    except LocationParseError:
+    except ValueError:
         return None
-    host, path = (parts.host or "").rstrip("."), unquote(parts.path or "").rstrip("/")
-    if not parts.scheme or not 0 < len(host) <= _HOST_CAP:
+    host = (parts.host or "").rstrip(".")
+    if not 0 < len(host) <= _HOST_CAP:
         return None
-    return _Address(parts.scheme, host, parts.port, path)
+    return _Address(parts.scheme or "", host, parts.port, _path(parts.path or ""))
+
+
+def _path(path: str) -> str:
+    return unquote(path).rstrip("/")
 
 
 def _require_own_address(url: str, redirect_uri: str | None) -> None:
     came = _address_of(url)
     # Without a redirect URI nobody knows where it should have come to.
-    own = _address_of(str(redirect_uri or "")) or came
+    own = _address_of(str(redirect_uri)) if redirect_uri else came
     if came is None or own is None or not _is_same(came, own):
         raise new_error(
             AuthorizationError,
@@ -92,6 +105,9 @@ def _require_own_address(url: str, redirect_uri: str | None) -> None:
 
 
 def _is_same(came: _Address, own: _Address) -> bool:
+    if not came.scheme:
+        # Who passes a path has looked at nothing else.
+        return came.path == own.path
     # A proxy that ends TLS makes the one of the other.
     same_scheme = came.scheme == own.scheme or {came.scheme, own.scheme} == {"http", "https"}
     if is_loopback(f"{own.scheme}://{own.host}"):

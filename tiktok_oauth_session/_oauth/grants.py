@@ -185,8 +185,7 @@ class RefreshGrant:
             url, headers, written = hook(url, headers, written)
         # Here, too: a hook may have led elsewhere.
         require_secure(url, platform.insecure_hosts)
-        place = {"json": "json", "form": "data", "query": "params"}[platform.parameter_placement]
-        fields = {place: _pairs(written)}
+        fields = {platform.parameters_keyword: _pairs(written)}
         request = OAuthRequest(
             cast("requests.Session", session), platform.token_method, url, headers, fields, self._transport
         )

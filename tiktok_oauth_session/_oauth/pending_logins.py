@@ -25,6 +25,8 @@ class Consent(NamedTuple):
     code_verifier: str | None = None
     #: The scopes that the user granted, as the callback told them.
     scopes: str | None = None
+    #: The state of the login that this answers, if this session began it.
+    state: str | None = None
 
 
 class PendingLogins:
@@ -43,8 +45,8 @@ class PendingLogins:
         """Tell whether a login was begun with this state."""
         return state in self._verifiers
 
-    def finish(self, response: str, *, state: object, redirect_uri: str | None) -> Consent:
-        """Check what came back against what was begun.
+    def match(self, response: str, *, state: object, redirect_uri: str | None) -> Consent:
+        """Check what came back against what was begun. The login stays open, unless TikTok ended it.
 
         Args:
             response: The callback.
@@ -59,27 +61,39 @@ class PendingLogins:
         answer = parse_authorization_response(response, redirect_uri)
         returned = answer.get("state", "")
         # An error needs no state: it logs nobody in, and TikTok may leave the state out of it.
-        if not answer.get("error"):
+        if answer.get("error"):
+            self._verifiers.pop(returned, None)
+        else:
             returned = matching_state(returned, self._verifiers if state is ... else [state])
-        verifier = self._verifiers.pop(returned, None)
-        return Consent(authorization_code(answer), verifier, granted_scopes(answer))
+        code, own = authorization_code(answer), returned if self.is_open(returned) else None
+        return Consent(code, self._verifiers.get(returned), granted_scopes(answer), own)
 
-    def finish_by_code(self, code_verifier: str | None) -> str | None:
-        """Return the verifier of the login that a code without a state belongs to.
+    def match_code(self, code: str, code_verifier: str | None) -> Consent:
+        """Find the login that a code without a state belongs to. It stays open.
 
         Args:
-            code_verifier: What the caller says it is.
+            code: The code.
+            code_verifier: What the caller says is its verifier.
 
         Raises:
             AuthorizationError: It may be that of any of several logins, and a wrong one costs the code.
         """
         likely = [state for state, own in self._verifiers.items() if code_verifier in (None, own)]
         if len(likely) == 1:
-            return self._verifiers.pop(likely[0])
+            return Consent(code, self._verifiers[likely[0]], state=likely[0])
         if code_verifier is None and any(self._verifiers.values()):
             raise AuthorizationError(
                 f"{len(likely)} logins are open here, each with a verifier of its own, and a code does not "
                 "say which it belongs to: pass the whole callback as `authorization_response`, or the "
                 "`code_verifier` of its login."
             )
-        return code_verifier
+        return Consent(code, code_verifier)
+
+    def finish(self, consent: Consent) -> None:
+        """Use up the state of the login that this answers.
+
+        Raises:
+            StateMismatch: The same answer came twice at once, and the other one was first.
+        """
+        if consent.state is not None and self._verifiers.pop(consent.state, ...) is ...:
+            matching_state(consent.state, ())

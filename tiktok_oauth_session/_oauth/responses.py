@@ -46,6 +46,8 @@ _ENVELOPE = frozenset(
 )
 #: Seconds that a Retry-After counts for at most.
 RETRY_AFTER_CAP_S = 900.0
+#: Bytes of a reply that is looked at though its caller streams it.
+LOOKED_AT_BYTES = 65_536
 _HTTP_ERROR = 400
 #: What a token may be made of (RFC 6749 appendix A.12): it has to fit into a header.
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
@@ -313,11 +315,22 @@ def unwrap(response: requests.Response) -> Any:
 def says_token_is_dead(platform: Platform, response: requests.Response) -> bool:
     """Tell whether an API reply refuses the access token itself.
 
-    Not whether it lacks a scope, which shares the status 401 and which no refresh mends.
+    Not whether it lacks a scope, which shares the status 401 and which no refresh mends. A reply that the
+    caller streams is looked at only if it is a 401, or known to be short.
     """
-    if platform.api_errors_by_status and response.status_code != 401:  # noqa: PLR2004 - the status TikTok documents
+    if response.status_code != 401 and (platform.api_errors_by_status or _is_streamed(response)):  # noqa: PLR2004 - the status TikTok documents
         return False
     return _api_verdict(response)[1] in platform.invalid_token_codes
+
+
+def _is_streamed(response: requests.Response) -> bool:
+    """Tell whether a body is still to be read, and may be no short JSON."""
+    # requests has no public name for it; and stand-ins bring their body along.
+    if getattr(response, "_content", None) is not False:
+        return False
+    length = response.headers.get("Content-Length", "")
+    is_short = length.isdecimal() and int(length) <= LOOKED_AT_BYTES
+    return not (is_short and "json" in response.headers.get("Content-Type", "").lower())
 
 
 def reauthorization_required(error: TokenError) -> ReauthorizationRequired:

@@ -108,20 +108,19 @@ def _address(path: str, surface: Platform) -> tuple[str, list[tuple[str, str]]]:
     Raises:
         Stop: It is not on the host that may see the token.
     """
-    home = surface.token_endpoint.partition("/oauth/")[0]
     try:
         parts = urlsplit(path)
     except ValueError:
         raise Stop(f"{path} is no path of TikTok's API.", EXIT_USAGE) from None
     if parts.scheme or parts.netloc:
-        if not path.startswith(home.removesuffix("v2")):
+        if not path.startswith(f"{surface.api_base}/"):
             raise Stop(f"{path} is not on TikTok's API host, so the token is not shown there.", EXIT_USAGE)
         return path.partition("?")[0], parse_qsl(parts.query)
     name = parts.path.strip("/").removeprefix("v2/")
     if not name or ".." in name.split("/"):
         raise Stop(f"{path} is no path of TikTok's API.", EXIT_USAGE)
     # TikTok's paths end with a slash.
-    return f"{home}/{name}/", parse_qsl(parts.query)
+    return f"{surface.api_base}/v2/{name}/", parse_qsl(parts.query)
 
 
 def _body(arguments: argparse.Namespace) -> Any:

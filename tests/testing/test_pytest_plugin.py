@@ -73,19 +73,25 @@ from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session
 from tiktok_oauth_session.testing import FakeTikTok, forget_connections
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_same_literal(number):
+@pytest.fixture(scope="module")
+def served():
     fake = FakeTikTok()
-    fake.fail("refresh", "body", body=b'{"access_token": "act.%d", "refresh_token": "rft"}' % number)
     with fake.serve() as server:
-        session = TikTokOAuth2Session(
-            fake.client_key,
-            client_secret=fake.client_secret,
-            token={"access_token": "act.old", "refresh_token": "rft.old", "expires_at": 1},
-            token_updater=print,
-            platform=LOGIN_KIT.at(server.url),
-        )
-        assert f"act.{number}" == session.fresh_token()["access_token"]
+        yield fake, LOGIN_KIT.at(server.url)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_same_literal(served, number):
+    fake, platform = served
+    fake.fail("refresh", "body", body=b'{"access_token": "act.%d", "refresh_token": "rft"}' % number)
+    session = TikTokOAuth2Session(
+        fake.client_key,
+        client_secret=fake.client_secret,
+        token={"access_token": "act.old", "refresh_token": "rft.old", "expires_at": 1},
+        token_updater=print,
+        platform=platform,
+    )
+    assert f"act.{number}" == session.fresh_token()["access_token"]
 """
 FORGET = """
 

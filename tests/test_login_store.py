@@ -17,6 +17,8 @@ from tiktok_oauth_session import (
     StoreError,
     TikTokToken,
 )
+from tiktok_oauth_session._oauth import pending_logins
+from tiktok_oauth_session._oauth.authorization_response import matching_state
 
 
 @pytest.fixture
@@ -115,17 +117,26 @@ def test_login__store_repaired(fake, make_session, answer):
     assert 1 == len(fake.requests_to("token"))
 
 
-def test_login__twice_at_once(fake, make_session):
+@pytest.mark.parametrize("moment", ["match", "require_writable"])
+def test_login__twice_at_once(fake, make_session, monkeypatch, moment):
     """Of one callback that comes twice at once, one is taken: the other finds the login finished."""
     store = MemoryStore()
     session = make_session(store=store)
     callback = fake.authorize(session.authorization_url()[0])
 
-    def while_the_other_asks(client_key):
-        del store.require_writable
+    def by_the_other(*_):
+        monkeypatch.undo()
         session.fetch_token(authorization_response=callback)
 
-    store.require_writable = while_the_other_asks
+    def matching(returned, expected):
+        state = matching_state(returned, expected)
+        by_the_other()
+        return state
+
+    if moment == "match":
+        monkeypatch.setattr(pending_logins, "matching_state", matching)
+    else:
+        monkeypatch.setattr(store, "require_writable", by_the_other)
     with pytest.raises(StateMismatch, match="finished already"):
         session.fetch_token(authorization_response=callback)
 

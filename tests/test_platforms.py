@@ -84,6 +84,8 @@ def test_at__another_base(base, token_endpoint, host):
         "https://user:fake-password@[::1",
         "https://user:fake-password\u2100@proxy.example",
         "user:fake-password@proxy.example",
+        "//user:fake-password@proxy.example",
+        "https://user:fake-password/with-a-slash@proxy.example",
     ],
 )
 def test_at__user_and_password(base):
@@ -96,11 +98,6 @@ def test_at__user_and_password(base):
     frames = [each for each, _ in traceback.walk_tb(caught.value.__traceback__)][1:]
     assert "at" in [each.f_code.co_name for each in frames]
     assert not [name for each in frames for name, value in each.f_locals.items() if value == base]
-
-
-def test_at__at_sign_in_a_path():
-    """An at sign behind the host is part of a path."""
-    assert "https://proxy.example/@tiktok" == LOGIN_KIT.at("https://proxy.example/@tiktok").api_base
 
 
 def test_at__keeps_the_dialect():

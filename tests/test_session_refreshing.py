@@ -257,6 +257,7 @@ class Download(HTTPAdapter):
         (LOGIN_KIT_V1, {"Content-Type": "application/json"}),
         (LOGIN_KIT_V1, {"Content-Type": "application/json", "Content-Length": "65537"}),
         (LOGIN_KIT_V1, {"Content-Type": "application/json", "Content-Length": "many"}),
+        (LOGIN_KIT_V1, {"Content-Type": "application/json", "Content-Length": "9" * 5_000}),
         (LOGIN_KIT, {"Content-Type": "application/json", "Content-Length": "40"}),
     ],
 )

@@ -65,8 +65,10 @@ class PendingLogins:
             self._verifiers.pop(returned, None)
         else:
             returned = matching_state(returned, self._verifiers if state is ... else [state])
-        code, own = authorization_code(answer), returned if self.is_open(returned) else None
-        return Consent(code, self._verifiers.get(returned), granted_scopes(answer), own)
+        # One that was open a moment ago is for `finish` to judge.
+        own = returned if state is ... or self.is_open(returned) else None
+        verifier = self._verifiers.get(returned)
+        return Consent(authorization_code(answer), verifier, granted_scopes(answer), own)
 
     def match_code(self, code: str, code_verifier: str | None) -> Consent:
         """Find the login that a code without a state belongs to. It stays open.

@@ -329,7 +329,8 @@ def _is_streamed(response: requests.Response) -> bool:
     if getattr(response, "_content", None) is not False:
         return False
     length = response.headers.get("Content-Length", "")
-    is_short = length.isdecimal() and int(length) <= LOOKED_AT_BYTES
+    # A float: `int` raises where there are thousands of digits.
+    is_short = length.isdecimal() and float(length) <= LOOKED_AT_BYTES
     return not (is_short and "json" in response.headers.get("Content-Type", "").lower())
 
 

@@ -57,7 +57,8 @@ def test_readme__usage(tiktok, monkeypatch, tmp_path, capsys):
     names: dict[str, object] = {}
     usage, errors = python_blocks("README.md")
     run(usage, "README.md", names)
-    run(errors, "README.md", {**names, "url": "/v2/user/info/?fields=open_id"})
+    said_no = "https://example.com/callback/?error=access_denied"
+    run(errors, "README.md", {**names, "url": "/v2/user/info/?fields=open_id", "callback": said_no})
 
     assert ["Address you came back to: "] == asked
     assert "Not granted: ['video.list']" in capsys.readouterr().out

@@ -348,8 +348,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
 
     def _tell_bare(self, url: str) -> None:
         """Say once that a host does not see the token."""
-        host = origin_of(url).host
-        if host and host not in self._told_bare and len(self._told_bare) < TOLD_BARE:
+        scheme, host, _ = origin_of(url)
+        # What has no scheme, requests refuses: it is no host's.
+        if scheme and host and host not in self._told_bare and len(self._told_bare) < TOLD_BARE:
             self._told_bare |= {host}
             log.warning(
                 "requests to %s go without the token; api_hosts= names further hosts that may see it", host

@@ -58,6 +58,8 @@ _MARKS = (
 )
 #: When a token was issued whose lifetime nobody told (Unix time, seconds).
 ISSUED_AT = "issued_at"
+#: What `tiktok_oauth_session.stores.encrypted` has in a token's place.
+ENCRYPTED = "encrypted"
 #: Which platform issued a token that a store holds (`Platform.issuer`).
 ISSUER = "issuer"
 
@@ -223,8 +225,13 @@ class TikTokToken(dict[str, Any]):
             issuer: Who is about to be shown it.
 
         Raises:
-            StoreError: Somebody else issued it.
+            StoreError: Somebody else issued it, or it is encrypted.
         """
+        if ENCRYPTED in self:
+            raise StoreError(
+                f"The token of {self.open_id} is encrypted: nothing was sent. Wrap the store in "
+                "EncryptedStore, with its keys."
+            )
         own = self.get(ISSUER, issuer)
         if own != issuer:
             raise StoreError(

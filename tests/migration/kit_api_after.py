@@ -30,9 +30,8 @@ def take_over(directory):
     names = ("access_token", "refresh_token", "open_id", "scope", "expires_at")
     for path in Path(directory).glob("*.json"):
         token = json.loads(path.read_text())
-        STORE.save(
-            AccountKey(CLIENT_KEY, token["open_id"]), TikTokToken({name: token[name] for name in names})
-        )
+        kept = TikTokToken({name: token[name] for name in names if name in token})
+        STORE.save(AccountKey(CLIENT_KEY, token["open_id"]), kept)
 
 
 def login(web):

@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 from scenarios import call, session_on
 
 from tiktok_oauth_session import AccountKey, FileStore, MemoryStore, StoreError, TikTokToken
+from tiktok_oauth_session.keepalive import keep_alive
 from tiktok_oauth_session.stores import StoreConflict, encrypted as encrypted_stores
 from tiktok_oauth_session.stores.encrypted import EncryptedStore
 from tiktok_oauth_session.stores.redis import RedisStore
@@ -499,3 +500,25 @@ def test_refresh__many_threads(inner, fake):
     assert [200] * 64 == answers
     assert len(fake.requests_to("refresh")) == 1
     assert fake.reuse_attempts == 0
+
+
+def test_session__without_the_wrapper(fake, issue, make_session):
+    """A process that forgets to wrap the store is told so; what is encrypted is sent to nobody."""
+    inner, token = MemoryStore(), TikTokToken(issue(), expires_at=1)
+    key = AccountKey(fake.client_key, token.open_id)
+    EncryptedStore(inner, Fernet.generate_key()).save(key, token)
+    before = inner.load(key)
+
+    with pytest.raises(StoreError, match="EncryptedStore"):
+        make_session(store=inner, open_id=key.open_id).get("/v2/user/info/")
+    summary = keep_alive(
+        inner,
+        client_key=fake.client_key,
+        client_secret=fake.client_secret,
+        access_within=1e9,
+        adapter=fake.adapter(),
+    )
+
+    assert {key} == set(summary.failed)
+    assert [] == fake.requests
+    assert before == inner.load(key)

@@ -14,7 +14,7 @@ from tiktok_oauth_session._connection.process_memory import Updater, memory
 from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import StoreConflict, StoreError, TokenNotSaved, reason_of
 from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.tokens import ISSUER, AccountKey, TikTokToken, split_scopes
+from tiktok_oauth_session.tokens import ENCRYPTED, ISSUER, AccountKey, TikTokToken, split_scopes
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.platforms import Platform
@@ -135,8 +135,8 @@ class SessionTokenMixin(_Base):
             self._open_id = token.open_id
 
     def _require_own(self, token: TikTokToken) -> None:
-        """Refuse a token that another platform has issued."""
-        if ISSUER in token:
+        """Refuse a token that another platform has issued, or that is encrypted."""
+        if ISSUER in token or ENCRYPTED in token:
             token.require_issuer(self.platform.issuer)
 
     def _let_client_use(self, token: TikTokToken) -> None:

@@ -106,7 +106,10 @@ def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
         return EXIT_STORE, _line(error)
     if isinstance(error, ReauthorizationRequired):
         return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login"
-    return error_codes.exit_code_for(error.error, error.status_code), _line(error)
+    code = error_codes.exit_code_for(error.error, error.status_code)
+    # The same code of TikTok's, which by itself means a login: but this one says when it is over.
+    is_pause = code == EXIT_LOGIN and error.retry_after is not None
+    return EXIT_TEMPORARY if is_pause else code, _line(error)
 
 
 def _line(error: BaseException) -> str:

@@ -19,12 +19,10 @@ from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import TokenStore, check_replacing
 from tiktok_oauth_session.stores.envelope import Unreadable, opened, written
-from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+from tiktok_oauth_session.tokens import ENCRYPTED, AccountKey, TikTokToken
 
 log = logging.getLogger(__name__)
 
-#: What the inner store's token holds the ciphertext under.
-SEALED = "encrypted"
 #: What stays readable, so that the inner store can tell what expires next.
 READABLE = ("open_id", "expires_at", "refresh_expires_at")
 #: How often a compare-and-swap looks again when the stored token was merely written anew.
@@ -104,7 +102,7 @@ class EncryptedStore(TokenStore):
         for _ in range(SWAP_TRIES):
             stored = self._store.load(key)
             check_replacing(key, None if stored is None else self._opened(key, stored), replacing)
-            if stored is not None and SEALED in stored and token.refresh_token == replacing:
+            if stored is not None and ENCRYPTED in stored and token.refresh_token == replacing:
                 # So that the inner store sees what this is: notes about the same token.
                 new["refresh_token"] = stored.refresh_token
             try:
@@ -188,10 +186,10 @@ class EncryptedStore(TokenStore):
         readable = {name: token[name] for name in READABLE if name in token}
         if token.refresh_token:
             readable["refresh_token"] = f"encrypted.{secrets.token_hex(16)}"
-        return TikTokToken(readable, **{SEALED: self._first.encrypt(document).decode()})
+        return TikTokToken(readable, **{ENCRYPTED: self._first.encrypt(document).decode()})
 
     def _opened(self, key: AccountKey, sealed: TikTokToken) -> TikTokToken:
-        if SEALED in sealed:
+        if ENCRYPTED in sealed:
             return self._decrypted(key, sealed)
         if self._accept_plain:
             return sealed
@@ -239,7 +237,7 @@ def _fernets(keys: list[str | bytes]) -> list[Fernet]:
 
 def _ciphertext(sealed: TikTokToken) -> bytes:
     """Return what to decrypt; nothing that can be, if that is no text."""
-    ciphertext = sealed.get(SEALED)
+    ciphertext = sealed.get(ENCRYPTED)
     return ciphertext.encode("utf-8", "replace") if isinstance(ciphertext, str) else b""
 
 

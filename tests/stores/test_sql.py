@@ -48,7 +48,8 @@ class TestSQLStore(TokenStoreConformance):
     @pytest.fixture
     def store(self, database, connected):
         """Return an empty store."""
-        self.others = itertools.cycle(SQLStore(connected(database)) for _ in range(4))
+        # All of them now: threads ask for others at the same time.
+        self.others = itertools.cycle([SQLStore(connected(database)) for _ in range(4)])
         return SQLStore(connected(database))
 
     def another(self, store):

@@ -367,6 +367,8 @@ def test_vcrpy(fake, make, server, tmp_path):
     assert session.token["refresh_token"] == again.token["refresh_token"]
 
 
+# Betamax itself calls what Python 3.12 has deprecated.
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 def test_betamax(fake, make, server, tmp_path):
     """Betamax records each request once."""
     require_module("betamax")

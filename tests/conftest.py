@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
@@ -19,12 +18,6 @@ FakeTikTok.__init__.__kwdefaults__["strict"] = True
 
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config):
-    """Run two workers a core: most tests wait, for servers, processes and the clock."""
-    return 2 * (os.cpu_count() or 1)
 
 
 class Clock:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 #: Characters of a stranger's text that an error, a log or a terminal shows at most.
 CAP = 300
 #: Unicode's categories of what is obeyed, or not seen: control (C0 and C1), format (bidi, zero-width),
@@ -36,6 +34,9 @@ def plain(text: str, cap: int = CAP) -> str:
 
 
 def _shown(character: str) -> str:
+    # Slow to import, and most processes meet no stranger.
+    import unicodedata
+
     if unicodedata.category(character) in _OBEYED:
         return character.encode("unicode_escape").decode("ascii")
     return character

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 Parameters = Mapping[str, str] | None
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+# Without `eq`: writing that method is half of what importing this module costs.
+@dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class Platform:
     """One OAuth surface of TikTok. Fields are named after RFC 8414 where it has a name.
 
@@ -106,6 +107,12 @@ class Platform:
     invalid_token_codes: tuple[str | int, ...] = ()
     #: False where the API answers HTTP 200 to a dead token as well.
     api_errors_by_status: bool = True
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if isinstance(other, Platform) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.token_endpoint))
 
     def __repr__(self) -> str:
         """Show which surface it is, and where."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import json
@@ -12,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,11 @@ def due(fake, logged_in, count):
     """Log in so many users whose refresh tokens end within ten days."""
     ends = time.time() + 10 * DAY_S
     return [logged_in(user=fake.add_user(), refresh_expires_at=ends + n)[0] for n in range(count)]
+
+
+def parts_of(keys):
+    """How many accounts each of two jobs looks after."""
+    return collections.Counter(zlib.crc32(key.open_id.encode()) % 2 for key in keys)
 
 
 def test_keep_alive__refreshes_what_is_due(run, fake, tokens, logged_in):
@@ -213,7 +220,7 @@ def is_job(pid):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_keep_alive__a_job_is_killed(start, fake, logged_in):
     """When one of them is killed, the others go on, and the run is no success."""
-    due(fake, logged_in, 20)
+    keys = due(fake, logged_in, 20)
     killed, once = [], threading.Lock()
 
     def kill(_):
@@ -228,8 +235,9 @@ def test_keep_alive__a_job_is_killed(start, fake, logged_in):
     assert 1 == result.code
     assert 2 == len(killed)
     assert "a process ended early" in result.err
-    # All that the other one had, and what both had begun when this one was killed.
-    assert 10 <= len(fake.requests_to("refresh")) <= 10 + 6
+    # All that the other one had, whichever it was, and what both had begun when this one was killed.
+    parts = parts_of(keys).values()
+    assert min(parts) <= len(fake.requests_to("refresh")) <= max(parts) + 6
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -267,8 +275,8 @@ def test_run_all__one_cannot_begin(fake, tokens, logged_in):
 
     assert 2 == caught.value.code
     assert [] == multiprocessing.active_children()
-    # Seconds by which the other may begin sooner, at five requests each.
-    assert len(fake.requests_to("refresh")) <= 2 * 5
+    # At five requests a second it would have needed some four for its part.
+    assert len(fake.requests_to("refresh")) < parts_of(keys)[0]
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
 
 

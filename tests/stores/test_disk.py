@@ -793,7 +793,10 @@ def test_real_disk__fails_between_request_and_save(fake, open_directory, break_i
 
         mend_it(worker, open_directory)
 
-        assert {"status": 200} == worker.call()
+        # The first may be told of a save that was under way until then.
+        answers = [worker.call()]
+        answers += [worker.call()] if "error" in answers[0] else []
+        assert {"status": 200} == answers[-1]
         assert [new] == new_tokens(fake)
         assert new == stored(fake, open_directory, worker)
         assert fake.reuse_attempts == 0

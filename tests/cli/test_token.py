@@ -57,10 +57,9 @@ def test_token__network_gone(run, server, logged_in):
     assert (0, f"{token['access_token']}\n") == run("token")[:2]
 
 
-def test_token__quick(home, logged_in, monkeypatch):
-    """On the way to a fresh token of TikTok's neither requests, nor oauthlib, nor any extra is imported."""
-    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
-    logged_in(issuer="https://open.tiktokapis.com")
+def test_token__quick(home, logged_in):
+    """On the way to a fresh token neither requests, nor oauthlib, nor any extra is imported."""
+    logged_in()
     slow = ("oauthlib", "requests", "urllib3", "rich", "segno", "sqlalchemy", "redis")
     script = (
         "import sys; from tiktok_oauth_session.cli import main; code = main(['token']); "
@@ -72,13 +71,12 @@ def test_token__quick(home, logged_in, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs a system that tells what a process cost")
-def test_token__100_ms(home, logged_in, monkeypatch):
-    """A fresh token of TikTok's costs less than 100 ms of one processor, interpreter included.
+def test_token__100_ms(home, logged_in):
+    """A fresh token costs less than 100 ms of one processor, interpreter included.
 
     That is some eight times what starting the interpreter costs: the measure where a machine is slow.
     """
-    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
-    logged_in(issuer="https://open.tiktokapis.com")
+    logged_in()
     costs = {"-c pass": [], "-m tiktok_oauth_session token": []}
     for _ in range(RUNS):
         for arguments, each in costs.items():

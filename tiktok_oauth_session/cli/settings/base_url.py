@@ -18,18 +18,38 @@ BASE_URL = "TIKTOK_OAUTH_BASE_URL"
 
 
 def platform() -> Platform:
-    """Return TikTok's current surface, or the same one elsewhere.
+    """Return TikTok's current surface, or the same one elsewhere, for sending something there.
 
     Raises:
-        Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
+        Stop: As for `issuer`; or elsewhere is plain http on another machine.
     """
+    surface = _surface()
+    if surface.issuer.startswith("http:"):
+        # Slow to import.
+        from tiktok_oauth_session._http.allowed_hosts import is_loopback
+
+        if not is_loopback(surface.issuer):
+            raise Stop(
+                f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE
+            )
+    return surface
+
+
+def issuer() -> str:
+    """Return who issues the tokens that the command may use.
+
+    Raises:
+        Stop: Elsewhere is no URL, or has a password in it.
+    """
+    return _surface().issuer
+
+
+def _surface() -> Platform:
     from tiktok_oauth_session.platforms import LOGIN_KIT
 
     base = os.environ.get(BASE_URL, "").strip()
     if not base:
         return LOGIN_KIT
-    from tiktok_oauth_session._http.allowed_hosts import is_loopback
-
     try:
         parts = urlsplit(base)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -40,8 +60,6 @@ def platform() -> Platform:
     if "@" in parts.netloc:
         # They would stand in addresses that are shown, and take the token's place in the header.
         raise Stop(f"{BASE_URL} has to be without user and password.", EXIT_USAGE)
-    if parts.scheme == "http" and not is_loopback(base):
-        raise Stop(f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE)
     return LOGIN_KIT.at(base)
 
 
@@ -49,13 +67,15 @@ def tell_where() -> None:
     """Say which address it is, if it is not TikTok's own.
 
     Raises:
-        Stop: As for `platform`.
+        Stop: As for `issuer`.
     """
+    if not os.environ.get(BASE_URL, "").strip():
+        return
     from tiktok_oauth_session.platforms import LOGIN_KIT
 
-    issuer = platform().issuer
-    if issuer != LOGIN_KIT.issuer:
-        tell(f"This talks to {issuer}, not to TikTok ({BASE_URL} is set).")
+    elsewhere = issuer()
+    if elsewhere != LOGIN_KIT.issuer:
+        tell(f"This talks to {elsewhere}, not to TikTok ({BASE_URL} is set).")
 
 
 def bound(store: TokenStore) -> TokenStore:

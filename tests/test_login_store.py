@@ -7,6 +7,7 @@ import socket
 from urllib.parse import parse_qsl
 
 import pytest
+from servers import require_module
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -24,7 +25,9 @@ from tiktok_oauth_session._oauth.authorization_response import matching_state
 @pytest.fixture
 def database(tmp_path):
     """A fresh database, without tables."""
-    sqlalchemy = pytest.importorskip("sqlalchemy")
+    require_module("sqlalchemy")
+    import sqlalchemy
+
     engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/tokens.db")
     yield engine
     engine.dispose()
@@ -38,7 +41,9 @@ def sql_store(request, database):
     store = SQLStore(database)
     if not request.param:
         return store, store.create_tables
-    fernet = pytest.importorskip("cryptography.fernet")
+    require_module("cryptography")
+    from cryptography import fernet
+
     from tiktok_oauth_session.stores.encrypted import EncryptedStore
 
     return EncryptedStore(store, fernet.Fernet.generate_key()), store.create_tables
@@ -188,7 +193,9 @@ def test_login__symlink_in_the_way(fake, make_session, tmp_path, which):
 
 def test_login__redis_away(fake, make_session):
     """A server that is not there: the code stays unspent."""
-    redis = pytest.importorskip("redis")
+    require_module("redis")
+    import redis
+
     from tiktok_oauth_session.stores.redis import RedisStore
 
     with socket.socket() as taken:
@@ -218,7 +225,9 @@ def test_require_writable__leaves_nothing(database, tmp_path):
 
 def test_require_writable__redis(redis_client):
     """In Redis it is a key that ends at once, and has room for none where writing is refused."""
-    redis = pytest.importorskip("redis")
+    require_module("redis")
+    import redis
+
     from tiktok_oauth_session.stores.redis import RedisStore
 
     store = RedisStore(redis_client)

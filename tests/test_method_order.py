@@ -7,6 +7,7 @@ import logging
 import pytest
 import requests
 from requests_oauthlib import OAuth2Session
+from servers import require_module
 
 from tiktok_oauth_session import TikTokOAuth2Session
 from tiktok_oauth_session.session import TikTokOAuth2Mixin
@@ -221,7 +222,9 @@ def test_in_place__subclass_of_a_class_that_was_made(fake, make, labelled, regis
 
 def test_in_place__keeps_replies(make, monkeypatch):
     """A cache in the place of `requests.Session` is noticed: accounts that share it are told apart."""
-    requests_cache = pytest.importorskip("requests_cache")
+    require_module("requests_cache")
+    import requests_cache
+
     monkeypatch.setattr(requests, "Session", requests_cache.CachedSession)
 
     sessions = [make(TikTokOAuth2Session, open_id=open_id, backend="memory") for open_id in ("one", "two")]

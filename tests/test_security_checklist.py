@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 from oauthlib.oauth2 import LegacyApplicationClient
+from servers import require_module
 
 from tiktok_oauth_session import LOGIN_KIT, AuthorizationError, NoReply, StateMismatch, TokenError
 
@@ -149,7 +150,7 @@ class Silent(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def of_nobody(tmp_path):
     """A server on this machine whose certificate nobody vouches for."""
-    pytest.importorskip("cryptography")
+    require_module("cryptography")
     from certificates import certificate
 
     made = certificate(tmp_path / "tls")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,16 @@ from urllib.parse import urlsplit
 #: What a surface sends: the name in RFC 6749 (or 7009) -> the name on the wire. What is not listed
 #: is not sent. None sends whatever there is, under its own name.
 Parameters = Mapping[str, str] | None
+
+
+# Sessions ask for it at every load of a token.
+@functools.lru_cache(maxsize=64)
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    host = f"[{host}]" if ":" in host else host
+    is_usual = parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
+    return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")
 
 
 # Without `eq`: writing that method is half of what importing this module costs.
@@ -121,11 +132,7 @@ class Platform:
     @property
     def issuer(self) -> str:
         """Who issues its tokens: the origin of the token endpoint. A stored token goes to nobody else."""
-        parts = urlsplit(self.token_endpoint)
-        host = (parts.hostname or "").rstrip(".")
-        host = f"[{host}]" if ":" in host else host
-        is_usual = parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
-        return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")
+        return _origin(self.token_endpoint)
 
     @property
     def parameters_keyword(self) -> str:

@@ -273,25 +273,15 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         outer = sys.exc_info()[1]
         try:
             secret = client_secret or self.client_secret
-            return self._sent(
-                method, url, data, headers, files, kwargs, secret, withhold_token=withhold_token
-            )
+            kwargs.update(data=data, headers=headers, files=files)
+            return self._sent(method, url, kwargs, secret, withhold_token=withhold_token)
         except BaseException as error:
             client_secret = secret = None
             clear_frames(error, outer)
             raise
 
     def _sent(
-        self,
-        method: str,
-        url: str,
-        data: Any,
-        headers: Mapping[str, str] | None,
-        files: Any,
-        kwargs: dict[str, Any],
-        secret: str | None,
-        *,
-        withhold_token: bool,
+        self, method: str, url: str, kwargs: dict[str, Any], secret: str | None, *, withhold_token: bool
     ) -> requests.Response:
         """Send a request, with the token if its destination may see it, and again with a newer one."""
         url, may_see_token = self._destination(url)
@@ -304,15 +294,16 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         if not token:
             if not withhold_token and not may_see_token:
                 self._tell_bare(url)
-            return self._send_on(method, url, data=data, headers=headers, files=files, **kwargs)
+            return self._send_on(method, url, **kwargs)
+        data, files = kwargs["data"], kwargs["files"]
         rewind = None if data is None and not files else rewinder(data, files)
-        response = self._send_with(method, url, data, headers, files, kwargs, token)
+        response = self._send_with(method, url, kwargs, token)
         platform, access_token = self.platform, token.access_token or ""
         # The caller's own `auth=` may have replaced our token, and a redirect may have lost it.
         if says_token_is_dead(platform, response) and shows_token(platform, response.request, access_token):
             newer = self._renewed(token, secret, response)
             if rewind is None or rewind():
-                return self._send_with(method, url, data, headers, files, kwargs, newer)
+                return self._send_with(method, url, kwargs, newer)
             log.info("the token was refreshed; the request is not sent again, for its body is gone")
         return response
 
@@ -401,41 +392,25 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             self._pid = os.getpid()
 
     def _send_with(
-        self,
-        method: str,
-        url: str,
-        data: Any,
-        headers: Mapping[str, str] | None,
-        files: Any,
-        kwargs: dict[str, Any],
-        token: TikTokToken,
+        self, method: str, url: str, kwargs: dict[str, Any], token: TikTokToken
     ) -> requests.Response:
-        hooks = self._hooks["protected_request"] if self._hooks else ()
-        for hook in hooks:
-            url, headers, data = hook(url, headers, data)
-        if hooks:
-            url, may_see_token = self._destination(url)
+        """Send a request with a token, unless a hook has led it where none may be seen."""
+        if self._hooks and self._hooks["protected_request"]:
+            url, may_see_token, kwargs = self._hooked(url, kwargs)
             if not may_see_token:
                 self._tell_bare(url)
-                return self._send_on(method, url, headers=headers, data=data, files=files, **kwargs)
+                return self._send_on(method, url, **kwargs)
         platform, access_token = self.platform, token.get("access_token") or ""
         in_header = platform.access_token_placement == "header"
         shown = header_with(platform, access_token) if in_header and access_token else ""
         if shown and type(self._client) is TikTokClient:
             # What its `add_token` would do.
-            headers = {**(headers or {}), platform.access_token_header: shown}
+            kwargs = {**kwargs, "headers": {**(kwargs["headers"] or {}), platform.access_token_header: shown}}
         else:
-            url, headers, data, kwargs = self._shown(method, url, data, headers, files, kwargs, token)
+            url, kwargs = self._shown(method, url, kwargs, token)
         mark = mark_of(self.client_id, self.open_id or access_token) if self._keeps_replies else ""
         try:
-            response = self._send_on(
-                method,
-                marked(url, mark) if mark else url,
-                headers=headers,
-                data=data,
-                files=files,
-                **kwargs,
-            )
+            response = self._send_on(method, marked(url, mark) if mark else url, **kwargs)
         except requests.RequestException as error:
             words = redact(str(error), [access_token])
             if words != str(error):
@@ -444,26 +419,27 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             raise
         return response if in_header and not mark else _as_asked(response, access_token, mark)
 
+    def _hooked(self, url: str, kwargs: dict[str, Any]) -> tuple[str, bool, dict[str, Any]]:
+        """Return a request as hooks want it, and whether the token may go where it goes now."""
+        data, headers = kwargs["data"], kwargs["headers"]
+        for hook in self.compliance_hook["protected_request"]:
+            url, headers, data = hook(url, headers, data)
+        url, may_see_token = self._destination(url)
+        return url, may_see_token, {**kwargs, "data": data, "headers": headers}
+
     def _shown(
-        self,
-        method: str,
-        url: str,
-        data: Any,
-        headers: Mapping[str, str] | None,
-        files: Any,
-        kwargs: dict[str, Any],
-        token: TikTokToken,
-    ) -> tuple[str, Mapping[str, str] | None, Any, dict[str, Any]]:
+        self, method: str, url: str, kwargs: dict[str, Any], token: TikTokToken
+    ) -> tuple[str, dict[str, Any]]:
         """Return a request that shows the token where a surface wants it, whatever a client would do."""
         where: dict[str, Any] = {"token_placement": "auth_header"}
         if self.platform.access_token_placement == "parameter":
             where = {}
             silence_urllib3()
         # Beside other data requests sends no JSON.
-        json = None if data or files else kwargs.get("json")
+        json = None if kwargs["data"] or kwargs["files"] else kwargs.get("json")
         body = add_token_to_json(self.platform, json, token.access_token or "")
         if body is not None:
-            return url, headers, data, {**kwargs, "json": body}
+            return url, {**kwargs, "json": body}
         # A copy of its own for each request: threads share the session's client.
         client = copy.copy(self._client)
         client.token = token
@@ -471,9 +447,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         # Whether it is time for another token has been decided.
         client._expires_at = None  # noqa: SLF001 - oauthlib has no public name for it
         url, headers, data = client.add_token(
-            url, http_method=method, body=data, headers=dict(headers or {}), **where
+            url, http_method=method, body=kwargs["data"], headers=dict(kwargs["headers"] or {}), **where
         )
-        return url, headers, data, kwargs
+        return url, {**kwargs, "headers": headers, "data": data}
 
     # --- keeping the token fresh -------------------------------------------------------------------
 

@@ -80,6 +80,15 @@ class _InOrder(dict[Callable[..., Any], None]):
         self[hook] = None
 
 
+def _client_key(client_key: str | None, client_id: str | None, pkce: str | None) -> str | None:
+    """Return the app's key, by whichever name it came."""
+    if pkce not in (None, "S256"):
+        raise ValueError(f'pkce={pkce!r}: TikTok knows "S256" only (None: where TikTok requires it).')
+    if client_key and client_id and client_key != client_id:
+        raise ValueError("client_key and client_id are two names of one thing; they differ.")
+    return client_key or client_id
+
+
 def _as_asked(response: requests.Response, access_token: str, mark: str) -> requests.Response:
     """Let a response say the URL that the caller asked for, which `raise_for_status` quotes.
 
@@ -158,10 +167,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         token_timeout: float | tuple[float, float] = TOKEN_TIMEOUT_S,
         **parent_kwargs: Any,
     ) -> None:
-        if pkce not in (None, "S256"):
-            raise ValueError(f'pkce={pkce!r}: TikTok knows "S256" only (None: where TikTok requires it).')
-        if client_key and client_id and client_key != client_id:
-            raise ValueError("client_key and client_id are two names of one thing; they differ.")
+        key: Any = _client_key(client_key, client_id, pkce)  # None will do, whatever oauthlib's stubs say
         self.platform = platform
         self.client_secret = client_secret
         self.store = store
@@ -172,7 +178,6 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         if open_id is not None:
             self._open_id_is_given = True
         self._pid = os.getpid()
-        key: Any = client_key or client_id  # None will do, whatever oauthlib's stubs say
         super().__init__(
             client_id=key,
             client=TikTokClient.of(client, platform) if client else TikTokClient(key, platform=platform),

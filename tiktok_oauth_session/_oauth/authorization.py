@@ -218,15 +218,7 @@ class AuthorizationMixin(_Base):
         # After a stranger's callback was refused, and while this one can still come again.
         self._require_writable_store()
         self._logins().finish(consent)
-        if verifier := code_verifier or consent.code_verifier:
-            kwargs["code_verifier"] = verifier
-            if verifier == self._code_verifier:
-                self._code_verifier = None
-        elif self._needs_pkce() and self._is_code_grant():
-            raise AuthorizationError(
-                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
-                "that began it."
-            )
+        kwargs.update(self._proof_of(consent, code_verifier))
         timeout = self.token_timeout if timeout is None else timeout
         token = exchange_code(
             self,
@@ -241,6 +233,23 @@ class AuthorizationMixin(_Base):
             parameters={"body": body, "username": username, "password": password, **kwargs},
         )
         return self._keep_login(token)
+
+    def _proof_of(self, consent: Consent, code_verifier: str | None) -> dict[str, str]:
+        """Return the parameter that proves who began a login with PKCE; none for one without.
+
+        Raises:
+            AuthorizationError: The verifier is not known here.
+        """
+        if verifier := code_verifier or consent.code_verifier:
+            if verifier == self._code_verifier:
+                self._code_verifier = None
+            return {"code_verifier": verifier}
+        if self._needs_pkce() and self._is_code_grant():
+            raise AuthorizationError(
+                "This login uses PKCE and was begun elsewhere: pass the `code_verifier` of the session "
+                "that began it."
+            )
+        return {}
 
     def _consent(
         self,

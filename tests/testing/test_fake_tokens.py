@@ -6,53 +6,18 @@ import hashlib
 import threading
 import time
 from base64 import urlsafe_b64encode
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import quote
 
 import pytest
-import requests
+from token_client import TOKEN_URL, WEB, TokenClient
 
 from tiktok_oauth_session.testing import FakeTikTok
 
-TOKEN_URL = "https://open.tiktokapis.com/v2/oauth/token/"
 REVOKE_URL = "https://open.tiktokapis.com/v2/oauth/revoke/"
-AUTHORIZE_URL = "https://www.tiktok.com/v2/auth/authorize/"
-WEB = "https://app.example/callback/"
 DESKTOP = "http://127.0.0.1:8123/callback/"
 # The vector of the Android SDK's unit test.
 VERIFIER = "gaeCq5mVvbhA8Ce6w5O9XBVIKMkySgv-_9A-rnhm9Ns"
 CHALLENGE = "e6a178b120743d08509508f269652b0bdf91e29332921bc9e9744fd3dd41bfef"
-
-
-class Client:
-    """The least that talks to a fake: it knows nothing but the endpoints."""
-
-    def __init__(self, fake: FakeTikTok) -> None:
-        self.fake = fake
-        self.http = requests.Session()
-        self.http.mount("https://", fake.adapter())
-        self.credentials = {"client_key": fake.client_key, "client_secret": fake.client_secret}
-
-    def post(self, url=TOKEN_URL, **form):
-        return self.http.post(url, {**self.credentials, **form})
-
-    def refresh(self, refresh_token):
-        return self.post(grant_type="refresh_token", refresh_token=refresh_token).json()
-
-    def code(self, redirect_uri=WEB, **more):
-        query = {
-            "client_key": self.fake.client_key,
-            "response_type": "code",
-            "scope": "user.info.basic,video.list",
-            "redirect_uri": redirect_uri,
-            "state": "a-state",
-            **more,
-        }
-        callback = self.fake.authorize(f"{AUTHORIZE_URL}?{urlencode(query)}")
-        return parse_qs(urlsplit(callback).query)["code"][0]
-
-    def exchange(self, code, redirect_uri=WEB, **more):
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
-        return self.post(**form, **more).json()
 
 
 @pytest.fixture
@@ -64,7 +29,7 @@ def fake():
 @pytest.fixture
 def client(fake):
     """A client of the fake."""
-    return Client(fake)
+    return TokenClient(fake)
 
 
 def told(body):
@@ -208,7 +173,7 @@ def test_refresh__lifetime_starts_anew(client, fake):
 def test_refresh__grace(seconds, same):
     """Within the grace period a spent token returns the same successor, aged; then nothing."""
     fake = FakeTikTok(rotation="grace")
-    client = Client(fake)
+    client = TokenClient(fake)
     old = fake.issue_token()
     new = client.refresh(old["refresh_token"])
     fake.advance(seconds)
@@ -225,7 +190,7 @@ def test_refresh__grace(seconds, same):
 def test_refresh__grace_ends_with_the_successor():
     """Only the previous generation is forgiven."""
     fake = FakeTikTok(rotation="grace")
-    client = Client(fake)
+    client = TokenClient(fake)
     first = fake.issue_token()
     second = client.refresh(first["refresh_token"])
     client.refresh(second["refresh_token"])
@@ -238,7 +203,7 @@ def test_refresh__grace_ends_with_the_successor():
 def test_refresh__no_rotation():
     """Without rotation the refresh token stays, and its lifetime starts anew."""
     fake = FakeTikTok(rotation="none")
-    client = Client(fake)
+    client = TokenClient(fake)
     old = fake.issue_token()
     fake.advance(10)
 
@@ -254,7 +219,7 @@ def test_refresh__no_rotation():
 def test_refresh__reuse_revokes():
     """If asked to, the fake ends the connection when a spent token comes back."""
     fake = FakeTikTok(reuse_revokes=True)
-    client = Client(fake)
+    client = TokenClient(fake)
     old = fake.issue_token()
     new = client.refresh(old["refresh_token"])
 
@@ -269,7 +234,7 @@ def test_refresh__reuse_revokes():
 def test_refresh__expired(seconds, alive):
     """A refresh token works until its lifetime is over, to the second."""
     fake = FakeTikTok(refresh_lifetime=100)
-    client = Client(fake)
+    client = TokenClient(fake)
     token = fake.issue_token()["refresh_token"]
     fake.advance(seconds)
 
@@ -284,7 +249,7 @@ def test_refresh__many_threads():
     bodies = []
 
     def refresh():
-        bodies.append(Client(fake).refresh(token))
+        bodies.append(TokenClient(fake).refresh(token))
 
     threads = [threading.Thread(target=refresh) for _ in range(200)]
     for thread in threads:
@@ -314,7 +279,7 @@ def test_client_credentials__three_fields(client, fake):
 def test_revoke__ends_the_connection(body):
     """Revoking an access token kills every token of that user, and of no other."""
     fake = FakeTikTok(revoke_body=body)
-    client = Client(fake)
+    client = TokenClient(fake)
     mine, mine_too = fake.issue_token(), fake.issue_token()
     other = fake.issue_token(user=fake.add_user())
 
@@ -421,7 +386,7 @@ def test_token__path_is_byte_exact(client):
 
 def test_token__error_status():
     """The HTTP status of OAuth errors is a choice, since TikTok documents none."""
-    client = Client(FakeTikTok(error_status=400))
+    client = TokenClient(FakeTikTok(error_status=400))
 
     assert client.post(grant_type="refresh_token", refresh_token="x").status_code == 400
 

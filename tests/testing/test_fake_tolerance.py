@@ -6,15 +6,15 @@ import base64
 import hashlib
 import subprocess
 import sys
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 import requests
+from token_client import TokenClient
 
 from tiktok_oauth_session.testing import FakePageError, FakeTikTok
 from tiktok_oauth_session.testing.control import serve_with_controls
 
-WEB, DESKTOP = "https://app.example/callback/", "http://127.0.0.1:3455/callback/"
+DESKTOP = "http://127.0.0.1:3455/callback/"
 VERIFIER = "v" * 43
 
 
@@ -28,60 +28,34 @@ def base64url(verifier):
     return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-class Client:
+class Client(TokenClient):
     """Somebody else's client of a fake."""
 
     def __init__(self, *, strict):
-        self.fake = FakeTikTok(strict=strict)
-        self.http = requests.Session()
-        self.http.mount("https://", self.fake.adapter())
+        super().__init__(FakeTikTok(strict=strict))
 
-    def authorize(self, redirect_uri=WEB, **extra):
-        """Log in; return the code."""
-        query = {
-            "client_key": self.fake.client_key,
-            "response_type": "code",
-            "scope": "user.info.basic",
-            "redirect_uri": redirect_uri,
-            "state": "s",
-            **extra,
-        }
-        callback = self.fake.authorize(f"https://www.tiktok.com/v2/auth/authorize/?{urlencode(query)}")
-        return parse_qs(urlsplit(callback).query)["code"][0]
-
-    def post(self, auth=None, **form):
-        """Ask for a token; return the reply."""
-        credentials = {"client_key": self.fake.client_key, "client_secret": self.fake.client_secret}
-        url = "https://open.tiktokapis.com/v2/oauth/token/"
-        return self.http.post(url, {**credentials, **form}, auth=auth).json()
-
-    def exchange(self, code, redirect_uri=WEB, **extra):
-        """Exchange a code."""
-        return self.post(code=code, redirect_uri=redirect_uri, grant_type="authorization_code", **extra)
-
-    def refresh(self, **extra):
+    def refresh_new(self, **extra):
         """Refresh a new token."""
-        issued = self.fake.issue_token()
-        return self.post(grant_type="refresh_token", refresh_token=issued["refresh_token"], **extra)
+        return self.refresh(self.fake.issue_token()["refresh_token"], **extra)
 
 
 def pkce(client, verifier=VERIFIER, challenge=hexadecimal):
     """Log in with PKCE."""
-    code = client.authorize(code_challenge=challenge(verifier), code_challenge_method="S256")
+    code = client.code(code_challenge=challenge(verifier), code_challenge_method="S256")
     return client.exchange(code, code_verifier=verifier)
 
 
 TOLERATED = {
-    "client_id beside client_key": (lambda c: c.exchange(c.authorize(), client_id="k"), "client_id"),
+    "client_id beside client_key": (lambda c: c.exchange(c.code(), client_id="k"), "client_id"),
     "verifier without challenge": (
-        lambda c: c.exchange(c.authorize(), code_verifier=VERIFIER),
+        lambda c: c.exchange(c.code(), code_verifier=VERIFIER),
         "code_verifier w",
     ),
     "base64url on web": (lambda c: pkce(c, challenge=base64url), "base64url"),
     "a verifier of 32 characters": (lambda c: pkce(c, verifier="v" * 32), "43 to 128"),
-    "scope on refresh": (lambda c: c.refresh(scope="user.info.basic"), "scope"),
-    "Basic beside the body": (lambda c: c.refresh(auth=("k", "s")), "Authorization"),
-    "an SDK's parameters": (lambda c: c.exchange(c.authorize(device_platform="android")), "device_platform"),
+    "scope on refresh": (lambda c: c.refresh_new(scope="user.info.basic"), "scope"),
+    "Basic beside the body": (lambda c: c.refresh_new(auth=("k", "s")), "Authorization"),
+    "an SDK's parameters": (lambda c: c.exchange(c.code(device_platform="android")), "device_platform"),
 }
 
 
@@ -116,10 +90,10 @@ def test_strict(act):
     [
         lambda c: pkce(c, challenge=lambda _: hexadecimal("another")),
         lambda c: c.exchange("no-such-code"),
-        lambda c: c.exchange(c.authorize(), redirect_uri="https://app.example/other/"),
-        lambda c: c.post(grant_type="password"),
+        lambda c: c.exchange(c.code(), redirect_uri="https://app.example/other/"),
+        lambda c: c.post(grant_type="password").json(),
         lambda c: c.exchange(
-            c.authorize(DESKTOP, code_challenge=base64url(VERIFIER), code_challenge_method="S256"),
+            c.code(DESKTOP, code_challenge=base64url(VERIFIER), code_challenge_method="S256"),
             DESKTOP,
             code_verifier=VERIFIER,
         ),

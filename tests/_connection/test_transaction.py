@@ -14,6 +14,7 @@ from child_processes import let_refreshes_end
 from requests.adapters import HTTPAdapter
 
 from tiktok_oauth_session import (
+    LOGIN_KIT,
     AccountKey,
     MemoryStore,
     ReauthorizationRequired,
@@ -185,7 +186,7 @@ def test_refresh__reply_without_a_token(fake, make_session, old, key, clock):
 
     assert "missing_token" == caught.value.error
     assert clock.now == store.load(key)[REFRESH_STARTED_AT]
-    assert old.access_token == session.token.access_token
+    assert TikTokToken(old, issuer=LOGIN_KIT.issuer) == session.token
 
 
 def test_refresh__nothing_is_remembered_as_unsaved(make_session, old, key, clock, monkeypatch):

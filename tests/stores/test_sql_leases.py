@@ -511,6 +511,15 @@ def test_lock__waiting_threads(store, other, engine):
     assert 4 <= len(sent) <= 20
 
 
+def test_lock__waiting_threads_give_up(store, other):
+    """Each of 64 threads that wait for another process is told in its own time that there is no lock."""
+    assert is_free(store)
+    with store.lock(KEY), ThreadPoolExecutor(64) as pool:
+        waits = [pool.submit(is_free, other, timeout=0.5) for _ in range(64)]
+
+        assert [False] * 64 == [each.result(PATIENCE_S) for each in waits]
+
+
 def test_refresh__waiting_sessions(store, engine, fake, issue, make_session):
     """64 sessions of a process that all need a new token cost the database one refresh."""
     expired = TikTokToken(issue(), expires_at=time.time() - 1)

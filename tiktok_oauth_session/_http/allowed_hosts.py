@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import ipaddress
 import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,6 +10,8 @@ from typing import Any, NamedTuple
 from oauthlib.oauth2 import InsecureTransportError
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
+
+from tiktok_oauth_session._http.loopback import is_loopback_host
 
 #: In ``api_hosts``: any host. Unsafe, and only for servers that are all one's own.
 ANY_HOST = "*"
@@ -56,13 +57,7 @@ def _origin(url: str) -> Origin:
 
 def is_loopback(url: str | None) -> bool:
     """Tell whether a URL names this machine."""
-    host = origin_of(url).host
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return is_loopback_host(origin_of(url).host)
 
 
 def require_secure(url: str, insecure_hosts: Iterable[str] = ()) -> None:

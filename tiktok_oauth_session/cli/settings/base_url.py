@@ -18,38 +18,18 @@ BASE_URL = "TIKTOK_OAUTH_BASE_URL"
 
 
 def platform() -> Platform:
-    """Return TikTok's current surface, or the same one elsewhere, for sending something there.
+    """Return TikTok's current surface, or the same one elsewhere.
 
     Raises:
-        Stop: As for `issuer`; or elsewhere is plain http on another machine.
+        Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
     """
-    surface = _surface()
-    if surface.issuer.startswith("http:"):
-        # Slow to import.
-        from tiktok_oauth_session._http.allowed_hosts import is_loopback
-
-        if not is_loopback(surface.issuer):
-            raise Stop(
-                f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE
-            )
-    return surface
-
-
-def issuer() -> str:
-    """Return who issues the tokens that the command may use.
-
-    Raises:
-        Stop: Elsewhere is no URL, or has a password in it.
-    """
-    return _surface().issuer
-
-
-def _surface() -> Platform:
     from tiktok_oauth_session.platforms import LOGIN_KIT
 
     base = os.environ.get(BASE_URL, "").strip()
     if not base:
         return LOGIN_KIT
+    from tiktok_oauth_session._http.loopback import is_loopback_host
+
     try:
         parts = urlsplit(base)
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -60,6 +40,8 @@ def _surface() -> Platform:
     if "@" in parts.netloc:
         # They would stand in addresses that are shown, and take the token's place in the header.
         raise Stop(f"{BASE_URL} has to be without user and password.", EXIT_USAGE)
+    if parts.scheme == "http" and not is_loopback_host((parts.hostname or "").rstrip(".")):
+        raise Stop(f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE)
     return LOGIN_KIT.at(base)
 
 
@@ -67,13 +49,13 @@ def tell_where() -> None:
     """Say which address it is, if it is not TikTok's own.
 
     Raises:
-        Stop: As for `issuer`.
+        Stop: As for `platform`.
     """
     if not os.environ.get(BASE_URL, "").strip():
         return
     from tiktok_oauth_session.platforms import LOGIN_KIT
 
-    elsewhere = issuer()
+    elsewhere = platform().issuer
     if elsewhere != LOGIN_KIT.issuer:
         tell(f"This talks to {elsewhere}, not to TikTok ({BASE_URL} is set).")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
+from child_processes import let_refreshes_end
 from servers import require_module
 
 from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
@@ -129,6 +130,35 @@ def web_application_code(tmp_path):
 def web(web_application_code, tiktok):
     """The application as its page has it."""
     return WebApplication(web_application_code, tiktok)
+
+
+def test_events_page(tiktok):
+    """The page's function is told whose connection needs a login, and the table has every event's name."""
+    from typing import get_args
+
+    from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
+    from tiktok_oauth_session.events import EventName
+
+    old = TikTokToken.from_reply(tiktok.issue_token(), requested_at=0)
+    store, asked = MemoryStore(), []
+    store.save(AccountKey(tiktok.client_key, old.open_id), old)
+    tiktok.remove_connection(old.open_id)
+    (code,) = python_blocks("docs/events.md")
+    names = {
+        "CLIENT_KEY": tiktok.client_key,
+        "CLIENT_SECRET": tiktok.client_secret,
+        "store": store,
+        "open_id": old.open_id,
+        "ask_to_log_in_again": asked.append,
+    }
+    run(code, "docs/events.md", names)
+    with pytest.raises(ReauthorizationRequired):
+        names["session"].get("/v2/user/info/")
+    let_refreshes_end()
+
+    assert [old.open_id] == asked
+    table = re.findall(r"^\| `(\w+)` \|", (TOP / "docs/events.md").read_text(), re.MULTILINE)
+    assert ["name", *get_args(EventName)] == table
 
 
 @pytest.mark.parametrize("base_url", ["https://app.example", "http://app.example"])

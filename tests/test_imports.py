@@ -213,6 +213,7 @@ LAYERS = (
     ("compliance",),
     ("_oauth",),
     ("_http", "stores"),
+    ("events",),
     ("tokens", "platforms"),
     ("errors",),
     ("_plain_errors",),

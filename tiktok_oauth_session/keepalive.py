@@ -29,6 +29,7 @@ from tiktok_oauth_session.errors import (
     TokenNotSaved,
     reason_of,
 )
+from tiktok_oauth_session.events import OnEvent
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
@@ -92,6 +93,7 @@ def keep_alive(
     stop: threading.Event | None = None,
     progress: Callable[[Summary], object] | None = None,
     adapter: BaseAdapter | None = None,
+    on_event: OnEvent | None = None,
 ) -> Summary:
     """Refresh every account of an app whose tokens are about to end.
 
@@ -124,6 +126,8 @@ def keep_alive(
             before its time.
         progress: Called after every account, from one thread at a time, until it fails.
         adapter: How to reach TikTok, as for `requests.Session.mount`.
+        on_event: Called with a `tiktok_oauth_session.events.ConnectionEvent` for each refresh, by several
+            threads at a time.
 
     Returns:
         What became of the accounts.
@@ -137,7 +141,10 @@ def keep_alive(
     adapter = adapter or HTTPAdapter(pool_maxsize=workers)
     run = _Run(store, Due(client_key, access_within, refresh_within, part), rate, stop or threading.Event())
     run.progress = progress
-    return run([Refresher(store, client_key, client_secret, platform, adapter) for _ in range(workers)])
+    refreshers = [
+        Refresher(store, client_key, client_secret, platform, adapter, on_event) for _ in range(workers)
+    ]
+    return run(refreshers)
 
 
 class _PutOff(NamedTuple):

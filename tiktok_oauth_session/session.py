@@ -50,6 +50,7 @@ from tiktok_oauth_session.tokens import Freshness, TikTokToken, split_scopes
 if TYPE_CHECKING:
     from tiktok_oauth_session._connection.connection import Connection
     from tiktok_oauth_session._connection.token_source import TokenSource
+    from tiktok_oauth_session.events import OnEvent
     from tiktok_oauth_session.qr import QRLogin
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
 
     # Defaults of what few sessions have: instances of a class share the keys of up to 29 attributes.
     api_hosts: tuple[str, ...] = ()
+    on_event: OnEvent | None = None
     _hooks: dict[str, _InOrder] | None = None
     _client_token: str | None = None
     _client_token_guard: PerProcess[threading.Lock] | None = None
@@ -165,6 +167,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         pkce: str | None = None,
         api_hosts: Iterable[str] = (),
         token_timeout: float | tuple[float, float] = TOKEN_TIMEOUT_S,
+        on_event: OnEvent | None = None,
         **parent_kwargs: Any,
     ) -> None:
         key: Any = _client_key(client_key, client_id, pkce)  # None will do, whatever oauthlib's stubs say
@@ -174,6 +177,8 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         if api_hosts:
             self.api_hosts = (api_hosts,) if isinstance(api_hosts, str) else tuple(api_hosts)
         self.token_timeout = token_timeout
+        if on_event is not None:
+            self.on_event = on_event
         self._open_id = open_id
         if open_id is not None:
             self._open_id_is_given = True
@@ -568,7 +573,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             auth=basic_credentials(self.platform, self.client_id, secret),
         )
         grant = RefreshGrant(self, url or self._refresh_url() or "", secret, transport, **sent)
-        return Connection(self._source(token), grant)
+        return Connection(self._source(token), grant, self.on_event)
 
     def _source(self, token: TikTokToken) -> TokenSource:
         from tiktok_oauth_session._connection.token_source import ProcessSource, StoreSource
@@ -578,7 +583,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             return StoreSource(self.store, key, self.token_updater, self.platform.issuer)
         session = None if self._reaches_a_network() else self
         app = self.platform.issuer, self.client_id
-        return ProcessSource(app, token, self.token_updater, session)
+        return ProcessSource(app, token, self.token_updater, session, self._key(token))
 
     def _reaches_a_network(self) -> bool:
         """Tell it from a session whose TikTok is a stand-in, as in tests: its tokens are nobody else's."""
@@ -823,6 +828,9 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
             token to whoever a URL in your data names: unsafe.
         token_timeout: Seconds to connect and seconds to wait for a reply, for OAuth endpoints only. Together
             they are the deadline of a whole request, whatever takes its time; one number counts as both.
+        on_event: Called with a `tiktok_oauth_session.events.ConnectionEvent` for each refresh and revocation,
+            after everybody who waits for it has been answered. A refresh that many sessions wait for is told
+            to the one that began it: give them all the same function. It may use the session.
         **parent_kwargs: ``client``, ``state``, ``auto_refresh_url``, ``auto_refresh_kwargs`` as in
             `OAuth2Session`.
 

@@ -16,6 +16,7 @@ from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, T
 from tiktok_oauth_session._oauth.grants import RefreshGrant
 from tiktok_oauth_session._process import main_thread_has_ended, start_thread, threads_stop_greenlets
 from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, TokenError, TokenNotSaved, reason_of
+from tiktok_oauth_session.events import ConnectionEvent, OnEvent, tell
 from tiktok_oauth_session.tokens import Freshness, TikTokToken
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,11 @@ class Connection:
     Args:
         source: Where the token lives.
         grant: What asks TikTok for another one.
+        on_event: Told what becomes of the connection.
     """
 
-    def __init__(self, source: TokenSource, grant: RefreshGrant) -> None:
-        self._source, self._grant = source, grant
+    def __init__(self, source: TokenSource, grant: RefreshGrant, on_event: OnEvent | None = None) -> None:
+        self._source, self._grant, self._on_event = source, grant, on_event
         self._known = source.known
         #: What this caller waits for.
         self._flight: Flight | None = None
@@ -138,8 +140,10 @@ class Connection:
             self._source, self._grant, Demand(mine, _is_nearly_over), _no_flight(), is_inline=True
         )
         with ending.excluding_all():
-            revoke(ending.current())
+            current, began = ending.current(), time.monotonic()
+            revoke(current)
             self._known.let_go()
+        tell(ConnectionEvent("revoked", self._source.account, None, time.monotonic() - began), self._on_event)
 
     # --- by whom -----------------------------------------------------------------------------------
 
@@ -221,8 +225,14 @@ class Connection:
         return token
 
     def _inline(self, demand: Demand) -> TikTokToken | None:
-        token = Transaction(self._source, self._grant, demand, _no_flight(), is_inline=True).run()
-        self._tell()
+        transaction = Transaction(self._source, self._grant, demand, _no_flight(), is_inline=True)
+        try:
+            token = transaction.run()
+            self._tell()
+        except BaseException as error:
+            self._tell_event(transaction, error)
+            raise
+        self._tell_event(transaction, None)
         return token
 
     def _begun(self, demand: Demand, *, is_advisory: bool = False) -> Flight | None:
@@ -266,6 +276,7 @@ class Connection:
         flight.end(token, error, is_safe=self._source.is_durable or not owes)
         if owes:
             self._tell_after(flight)
+        self._tell_event(transaction, error)
 
     def _tell_after(self, flight: Flight) -> None:
         """See that the updater is told, by its caller, or here if that has gone or was cut short.
@@ -385,6 +396,20 @@ class Connection:
             f"updater again, or save the `token` of this error yourself. ({reason_of(failure)})",
             token=untold.token,
         ) from failure
+
+    def _tell_event(self, transaction: Transaction, error: BaseException | None) -> None:
+        """Tell whoever watches what came of a refresh: last, since nobody knows how long that takes."""
+        if transaction.event is not None:
+            reason = None if transaction.event == "refreshed" or error is None else _reason(error)
+            seconds = time.monotonic() - transaction.began
+            tell(ConnectionEvent(transaction.event, self._source.account, reason, seconds), self._on_event)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why there is no new token, in one word."""
+    if isinstance(error, TikTokOAuthError) and error.error:
+        return error.error
+    return "store" if isinstance(error, StoreError) else type(error).__name__
 
 
 def _is_nearly_over(token: TikTokToken) -> bool:

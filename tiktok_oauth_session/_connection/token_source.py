@@ -15,6 +15,8 @@ from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 class TokenSource(abc.ABC):
     """Where a connection's token lives, and what excludes its other users."""
 
+    #: Whose token it is; None where nobody knows.
+    account: AccountKey | None
     #: What this process knows of the connection.
     known: KnownConnection
     #: Told of every new token.
@@ -54,6 +56,7 @@ class StoreSource(TokenSource):
 
     def __init__(self, store: TokenStore, key: AccountKey, updater: Updater | None, issuer: str) -> None:
         self._store, self._key, self.issuer = store, key, issuer
+        self.account = key
         self.updater = updater
         self.known = memory().in_store(store, key)
         self.any_thread, self.lock_is_certain = store.any_thread, store.lock_is_certain
@@ -90,11 +93,18 @@ class ProcessSource(TokenSource):
         updater: Keeps new tokens.
         session: The session that alone gets it; None lets every session that comes with the old token later
             have its successor.
+        account: Whose token it is, if somebody knows.
     """
 
     def __init__(
-        self, app: Hashable, token: TikTokToken, updater: Updater | None, session: Hashable | None
+        self,
+        app: Hashable,
+        token: TikTokToken,
+        updater: Updater | None,
+        session: Hashable | None,
+        account: AccountKey | None,
     ) -> None:
+        self.account = account
         self._app, self._session = app, session
         self.updater = updater
         self.is_durable = updater is None

@@ -49,6 +49,7 @@ from tiktok_oauth_session.errors import (
     TokenNotSaved,
     reason_of,
 )
+from tiktok_oauth_session.events import EventName
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.tokens import ISSUER, Freshness, TikTokToken
 
@@ -103,6 +104,10 @@ class Transaction:
     ) -> None:
         self._source, self._grant, self._demand = source, grant, demand
         self._flight, self._is_inline = flight, is_inline
+        #: What there is to tell of it by now; None: nothing that others have not told.
+        self.event: EventName | None = None
+        #: When it was about to ask TikTok (monotonic clock, seconds).
+        self.began = 0.0
 
     def run(self) -> TikTokToken | None:
         """Return a token that will do; None if somebody else is at it, and that is not waited for.
@@ -246,6 +251,7 @@ class Transaction:
             self._require_life()
             marks = marks.begun(memory().holder, request.deadline_s)
             self._flight.spend()
+            self.event, self.began = "refresh_failed", time.monotonic()
             try:
                 self._source.mark(marks.on(current))
             except StoreConflict:
@@ -310,11 +316,13 @@ class Transaction:
     def _overtaken(self, spent: str) -> TikTokToken:
         """Return what somebody else has put in our token's place before it was spent, or meanwhile."""
         self._flight.spared()
+        self.event = None
         current = self.current()
-        if current.refresh_token == spent:
-            # Only the lock was lost: this process was held up for longer than its lease.
-            raise _not_now("The account's lock was lost before anything was sent", "no_reply", UNSENT_PAUSE_S)
-        return current
+        if current.refresh_token != spent:
+            return current
+        self.event = "refresh_failed"
+        # Only the lock was lost: this process was held up for longer than its lease.
+        raise _not_now("The account's lock was lost before anything was sent", "no_reply", UNSENT_PAUSE_S)
 
     # --- the request -------------------------------------------------------------------------------
 
@@ -380,6 +388,7 @@ class Transaction:
             self._source.known.settle()
             outcome = Marks(error="another_open_id")
             self._write(outcome.on(current))
+            self.event = "needs_login"
             raise TokenNotSaved(
                 f"TikTok answered the refresh of open_id {current.open_id} with a token of another one, "
                 f"{new.open_id}. It is in the `token` of this error and was saved nowhere; the account's own "
@@ -450,6 +459,7 @@ class Transaction:
                 again.paused_s(),
             )
         self._write(Marks(error=error.error).on(current))
+        self.event = "needs_login"
         raise reauthorization_required(error)
 
     def _write(self, token: TikTokToken) -> None:
@@ -465,14 +475,18 @@ class Transaction:
         known = self._source.known
         known.keep(spent, new)
         self._flight.spend()
+        self.began = self.began or time.monotonic()
         try:
             self._source.save(new, spent)
         except StoreConflict:
             # Logged out meanwhile, or logged in anew: theirs is the last word.
             known.settle()
+            self.event = None
             return self.current()
         except Exception as failure:
+            self.event = "refresh_failed"
             raise _not_saved(new, failure) from failure
+        self.event = "refreshed"
         self._settle(new)
         return new
 

@@ -13,6 +13,7 @@ from tiktok_oauth_session._connection.token_source import StoreSource
 from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session._keepalive.pace import Turn
 from tiktok_oauth_session._oauth.grants import RefreshGrant, basic_credentials
+from tiktok_oauth_session.events import OnEvent
 from tiktok_oauth_session.platforms import Platform
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores import TokenStore
@@ -48,12 +49,19 @@ class Refresher:
         client_secret: The app's secret.
         platform: Which of TikTok's OAuth surfaces.
         adapter: How to reach it.
+        on_event: Told what becomes of the accounts.
     """
 
     def __init__(
-        self, store: TokenStore, client_key: str, client_secret: str, platform: Platform, adapter: BaseAdapter
+        self,
+        store: TokenStore,
+        client_key: str,
+        client_secret: str,
+        platform: Platform,
+        adapter: BaseAdapter,
+        on_event: OnEvent | None,
     ) -> None:
-        self._store, self._issuer = store, platform.issuer
+        self._store, self._issuer, self._on_event = store, platform.issuer, on_event
         # No account's: a refresh needs what it says of the app, and how it sends.
         self._session = _CountedSession(client_key, client_secret=client_secret, platform=platform)
         for scheme in ("https://", "http://"):
@@ -82,4 +90,4 @@ class Refresher:
         """
         self._session.turn = turn
         source = StoreSource(self._store, key, None, self._issuer)
-        return Connection(source, self._grant).ahead(TikTokToken(), is_due)
+        return Connection(source, self._grant, self._on_event).ahead(TikTokToken(), is_due)

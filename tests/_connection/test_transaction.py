@@ -663,3 +663,39 @@ def test_conflict__is_an_error_of_the_store(old, key):
     with pytest.raises(StoreConflict) as caught:
         store.save(key, old, replacing="rft.another")
     assert isinstance(caught.value, StoreError)
+
+
+def test_save__fails_in_another_way(make_session, old, key, clock):
+    """Whoever calls while a save is tried again is told why it failed last, the cause included."""
+    store, tries = MemoryStore(), threading.Semaphore(0)
+    store.save(key, old)
+    session = make_session(store=store, open_id=key.open_id, token_updater=None)
+    make_due(session, clock, 0)
+    save, load, cause = store.save, store.load, StoreError("The disk is gone.")
+
+    def fail_to_save(key, token, *, replacing=None):
+        if token.refresh_token != old.refresh_token:
+            store.load = fail_to_load
+            raise StoreError("The disk is full.")
+        save(key, token, replacing=replacing)
+
+    def fail_to_load(key):
+        if threading.current_thread() is threading.main_thread():
+            return load(key)
+        tries.release()
+        raise cause
+
+    store.save = fail_to_save
+    with pytest.raises(TokenNotSaved, match="is full"):
+        session.get(USER_INFO)
+    # Before the second of them, what came of the first has been told.
+    assert tries.acquire(timeout=PATIENCE_S)
+    assert tries.acquire(timeout=PATIENCE_S)
+    with pytest.raises(TokenNotSaved, match="is gone") as caught:
+        session.get(USER_INFO)
+    store.save, store.load = save, load
+
+    assert caught.value.__cause__ is cause
+    assert 200 == session.get(USER_INFO).status_code
+    let_refreshes_end()
+    assert load(key) == session.token

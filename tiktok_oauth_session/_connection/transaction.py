@@ -492,12 +492,14 @@ class Transaction:
 
 
 def _not_saved(new: TikTokToken | None, failure: Exception) -> TokenNotSaved:
-    return TokenNotSaved(
+    error = TokenNotSaved(
         "TikTok issued a new token and it could not be saved. The old refresh token is spent: mend what "
         "keeps your tokens and call again in this process, or save the `token` of this error yourself. "
         f"({reason_of(failure)})",
         token=new,
     )
+    error.__cause__ = failure
+    return error
 
 
 def _no_reply(failure: Exception) -> NoReply:

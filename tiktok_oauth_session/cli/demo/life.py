@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import textwrap
 import time
 import webbrowser
-from collections.abc import Mapping
 
-from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
 from tiktok_oauth_session._oauth.responses import unwrap
+from tiktok_oauth_session.cli.demo.traffic import Traffic, masked
 from tiktok_oauth_session.cli.login.callback_server import CallbackServer
+from tiktok_oauth_session.cli.terminal.output import show
 from tiktok_oauth_session.errors import ReauthorizationRequired, TokenError
-from tiktok_oauth_session.platforms import LOGIN_KIT, LOGIN_KIT_V1, Platform
+from tiktok_oauth_session.platforms import Platform
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores.file import FileStore
-from tiktok_oauth_session.testing import FakeTikTok, RequestRecord
+from tiktok_oauth_session.testing import FakeTikTok
 
 #: Seconds that the demo's access tokens live, so that one can be watched dying.
 ACCESS_LIFETIME_S = 3
 SCOPES = ("user.info.basic", "video.list")
 #: Seconds that a user has to answer the consent page.
 CONSENT_TIMEOUT_S = 300.0
-#: Characters of a secret that are shown: enough to see that it changed.
-SHOWN = 8
-
-_HEADERS = ("Authorization", "Content-Type")
 
 
-def demo(*, browser: bool) -> None:
-    """Run the demo on both surfaces.
+def demo(platform: Platform, *, browser: bool, verbose: bool) -> None:
+    """Run the demo.
 
     Args:
+        platform: The surface.
         browser: Let the user answer the consent page in a browser.
+        verbose: Show every parameter that is sent and received.
 
     Raises:
         TokenError: The connection died, which is what this package is there to prevent.
     """
     fake = FakeTikTok(access_lifetime=ACCESS_LIFETIME_S, strict=True)
     with fake.serve() as server, tempfile.TemporaryDirectory() as directory:
-        for platform in (LOGIN_KIT, LOGIN_KIT_V1):
-            print(f"\n{'=' * 78}\n{platform.name} on a fake TikTok at {server.url}\n{'=' * 78}")
-            Demo(fake, platform.at(server.url), FileStore(directory), browser=browser).run()
-    print("\nThat was the life of a connection. Every secret above was made up and is gone.")
+        show(f"{platform.name}, on a fake TikTok at {server.url}", style="bold")
+        traffic = Traffic(fake, verbose=verbose)
+        Demo(fake, platform.at(server.url), FileStore(directory), traffic, browser=browser).run()
+    show("")
+    show(
+        f"{len(fake.requests)} requests: one login, {len(fake.requests_to('refresh'))} refresh, "
+        f"{fake.reuse_attempts} refresh tokens sent twice. Every secret was made up and is gone.",
+        style="bold",
+    )
 
 
 class Demo:
@@ -53,15 +54,15 @@ class Demo:
         fake: The fake TikTok.
         platform: The surface, at the fake's address.
         store: Where the token is kept.
+        traffic: Shows what is sent.
         browser: Let the user answer the consent page in a browser.
     """
 
-    def __init__(self, fake: FakeTikTok, platform: Platform, store: FileStore, *, browser: bool) -> None:
-        self._fake = fake
-        self._platform = platform
-        self._browser = browser
+    def __init__(
+        self, fake: FakeTikTok, platform: Platform, store: FileStore, traffic: Traffic, *, browser: bool
+    ) -> None:
+        self._fake, self._platform, self._traffic, self._browser = fake, platform, traffic, browser
         self._callback_server = CallbackServer()
-        self._printed = len(fake.requests)
         self._session = TikTokOAuth2Session(
             fake.client_key,
             client_secret=fake.client_secret,
@@ -75,100 +76,52 @@ class Demo:
         """Log in, call, expire, refresh, revoke."""
         with self._callback_server:
             self._log_in()
-        self._step("Call the API", "session.get() is requests' own, with the token shown in the right place.")
+        _step("Call the API: session.get() is requests' own")
         self._call_api()
-        self._step(
-            "Expire, and call again",
-            f"The access token lived {ACCESS_LIFETIME_S} s. The session refreshes it inside the call: the "
-            "refresh token is spent, and its successor is in the store before the call goes on.",
-        )
+        _step(f"Call again after {ACCESS_LIFETIME_S} s: it has expired, and is refreshed inside the call")
         time.sleep(ACCESS_LIFETIME_S)
         self._call_api()
-        self._step("Revoke", "At TikTok first, then in the session and the store.")
+        _step("Revoke: at TikTok, then in the session and the store")
         self._session.revoke_token()
-        self._show_traffic()
-        self._step("Call once more", "Nobody is logged in any more, and the error says what to do.")
+        self._traffic.show()
+        _step("Call once more")
         try:
             self._call_api()
         except ReauthorizationRequired as error:
-            print(f"   {type(error).__name__}: {error}")
+            show(f"  {type(error).__name__}: {error}", style="yellow")
         else:
             raise TokenError("A revoked connection went on working.")
 
     def _log_in(self) -> None:
-        self._step("Authorise", f"Asking for {' and '.join(SCOPES)}; the user grants the first only.")
+        _step(f"Authorise: asks for {' and '.join(SCOPES)}, and is granted the first")
         url, state = self._session.authorization_url()
         if self._browser:
             self._callback_server.expect(state)
-            print(f"   Opening {url}\n")
+            show(f"  Opening {url}")
             webbrowser.open(url)
             callback = self._callback_server.wait(CONSENT_TIMEOUT_S)
             if callback is None:
                 raise TokenError("Nobody answered the consent page.")
         else:
             callback = self._fake.authorize(url, grant=SCOPES[:1])
-        self._show_traffic()
-        self._step("Fetch the token", "The callback's state is checked, then its code is exchanged.")
-        self._session.fetch_token(authorization_response=callback)
-        self._show_traffic()
-        print(f"   granted scopes: {', '.join(self._session.granted_scopes)}")
-        print(f"   missing scopes: {', '.join(self._session.missing_scopes) or 'none'}")
+        self._traffic.show()
+        _step("Fetch the token: the callback's state is compared, then its code is exchanged")
+        token = self._session.fetch_token(authorization_response=callback)
+        self._traffic.show()
+        granted = " ".join(self._session.granted_scopes)
+        missing = " ".join(self._session.missing_scopes) or "none"
+        show(f"  {masked(token.access_token)} has the scopes {granted}; missing: {missing}")
 
     def _call_api(self) -> None:
-        host = self._platform.token_endpoint.partition("/oauth/")[0]
+        where = f"{self._platform.token_endpoint.partition('/oauth/')[0]}/user/info/"
         if self._platform.access_token_placement == "header":
-            response = self._session.get(f"{host}/user/info/", params={"fields": "open_id,display_name"})
+            response = self._session.get(where, params={"fields": "open_id,display_name"})
         else:
-            response = self._session.post(f"{host}/user/info/", json={"fields": ["open_id", "display_name"]})
-        self._show_traffic()
-        print(f"   data: {json.dumps(unwrap(response))}")
-
-    # --- showing it --------------------------------------------------------------------------------
-
-    def _step(self, title: str, text: str) -> None:
-        print(f"\n{title}")
-        print(textwrap.fill(text, 76, initial_indent="   ", subsequent_indent="   ") + "\n")
-
-    def _show_traffic(self) -> None:
-        for record in self._fake.requests[self._printed :]:
-            self._printed += 1
-            print(f"   → {record.method} {record.url.partition('?')[0]}")
-            for name in _HEADERS:
-                if name in record.headers:
-                    kind, _, secret = record.headers[name].rpartition(" ")
-                    shown = f"{kind} {_masked(secret)}" if name == "Authorization" else record.headers[name]
-                    print(f"       {name}: {shown}")
-            _show(record.parameters)
-            print(f"   ← {record.status} {_kind(record)}".rstrip())
-            _show(_reply(record))
-        print()
+            response = self._session.post(where, json={"fields": ["open_id", "display_name"]})
+        self._traffic.show()
+        show(f"  Hello, {unwrap(response)['user']['display_name']}.")
 
 
-def _reply(record: RequestRecord) -> dict[str, object]:
-    try:
-        body = json.loads(record.body)
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def _kind(record: RequestRecord) -> str:
-    if record.error:
-        return str(record.error)
-    if record.endpoint == "authorize":
-        return "consent page" if record.method == "GET" else "back to the app, with a code"
-    return ""
-
-
-def _show(fields: Mapping[str, object], indent: str = "       ") -> None:
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            print(f"{indent}{name}:")
-            _show(value, indent + "  ")
-        else:
-            shown = _masked(str(value)) if name in SECRET_PARAMETERS and value else value
-            print(f"{indent}{name}: {shown}")
-
-
-def _masked(secret: str) -> str:
-    return f"{secret[:SHOWN]}…" if len(secret) > SHOWN else secret
+def _step(title: str) -> None:
+    show("")
+    show(title, style="bold")

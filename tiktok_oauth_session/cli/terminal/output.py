@@ -23,10 +23,22 @@ _CAREFUL = "yellow"
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def show(*lines: str) -> None:
-    """Print the command's result for people; no stranger's name in it is obeyed by a terminal."""
+def show(*lines: str, style: str = "") -> None:
+    """Print the command's result for people; no stranger's name in it is obeyed by a terminal.
+
+    Args:
+        *lines: The lines.
+        style: How they look where there are colours, in `rich`'s words.
+    """
     for line in lines:
-        print(plain(line, _LINE_CAP))
+        text = plain(line, _LINE_CAP)
+        if style and is_fancy(sys.stdout):
+            from rich.console import Console
+            from rich.text import Text
+
+            Console(soft_wrap=True).print(Text(text, style))
+        else:
+            print(text)
 
 
 def tell(*lines: str) -> None:

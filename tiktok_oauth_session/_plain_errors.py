@@ -56,7 +56,7 @@ class TikTokOAuthError(Exception):
     ) -> None:
         # OAuth2Error, where it is a base, sets attributes that its own methods read.
         super().__init__()
-        self.args = (plain(message, _MESSAGE_CAP),)
+        self.args: tuple[Any, ...] = (plain(message, _MESSAGE_CAP),)
         if error is not None:
             self.error = plain(error)
         self.description = plain(description)

@@ -107,7 +107,7 @@ class TikTokClient(WebApplicationClient):
             raise ValueError("TikTok takes the code_challenge_method S256 only.")
         if self.platform.code_challenge_encoding == "base64url":
             return str(super().create_code_challenge(code_verifier, code_challenge_method))
-        self.code_challenge = hashlib.sha256(code_verifier.encode("ascii")).hexdigest()
+        self.code_challenge: str = hashlib.sha256(code_verifier.encode("ascii")).hexdigest()
         return self.code_challenge
 
     @without_variables
@@ -125,7 +125,7 @@ class TikTokClient(WebApplicationClient):
 
         answer = parse_authorization_response(uri)
         matching_state(answer.get("state"), [state] if state else [])
-        self.code = authorization_code(answer)
+        self.code: str = authorization_code(answer)
         return answer
 
     @without_variables
@@ -142,7 +142,7 @@ class TikTokClient(WebApplicationClient):
         # The stand-in holds what a reply is judged by; the hook has flattened the body by now.
         reply: Any = _Body(body)
         token = TikTokToken.from_reply(token_fields(reply), requested_at=time.time(), previous=self.token)
-        self.token = token
+        self.token: TikTokToken = token
         self.populate_token_attributes(token)
         return token
 

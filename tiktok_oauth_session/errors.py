@@ -64,7 +64,7 @@ class AuthorizationError(TikTokOAuthError, OAuth2Error):
 class StateMismatch(AuthorizationError, MismatchingStateError):
     """The authorization response does not carry the ``state`` of a login that was begun here."""
 
-    error = "mismatching_state"
+    error: str = "mismatching_state"
 
 
 class TokenError(TikTokOAuthError, OAuth2Error):
@@ -78,13 +78,13 @@ class TokenError(TikTokOAuthError, OAuth2Error):
 class ReauthorizationRequired(TokenError, InvalidGrantError):
     """Only a new login brings this connection back."""
 
-    error = "invalid_grant"
+    error: str = "invalid_grant"
 
 
 class TokenExpired(ReauthorizationRequired, TokenExpiredError):
     """The access token has expired and the session holds nothing to refresh it with."""
 
-    error = "token_expired"
+    error: str = "token_expired"
 
 
 class RevocationError(TikTokOAuthError, OAuth2Error):

@@ -11,7 +11,7 @@ from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import reason_of
 from tiktok_oauth_session.tokens import AccountKey
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 EventName = Literal["refreshed", "refresh_failed", "needs_login", "revoked"]
 

@@ -34,7 +34,7 @@ from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.tokens import AccountKey, Freshness, TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds before its own end from which a refresh token is replaced: time for a month of failed runs.
 REFRESH_WITHIN_S = 30 * 86_400.0

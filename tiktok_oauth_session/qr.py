@@ -89,7 +89,8 @@ class QRLogin:
         self.status: QRStatus = "new"
         reply = self._ask(platform.qr_code_endpoint, platform.qr_code_parameters, "TikTok gave no QR code")
         self._token = _text(reply, "token")
-        self.url, places = _TICKET.subn(rf"\g<1>{self._ticket}", _text(reply, "scan_qrcode_url"))
+        url, places = _TICKET.subn(rf"\g<1>{self._ticket}", _text(reply, "scan_qrcode_url"))
+        self.url: str = url
         if not self._token or not places:
             raise _refused("invalid_response", "TikTok gave no QR code that has a place for a ticket.")
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_session.events import OnEvent
     from tiktok_oauth_session.qr import QRLogin
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _Made = TypeVar("_Made", bound="TikTokOAuth2Mixin")
 

@@ -41,7 +41,7 @@ _NO_REPLY = (RequestException, urllib3.exceptions.HTTPError, OSError, ValueError
 class NoReply(TokenError, requests.ConnectionError):
     """No reply came. A `requests.ConnectionError` as well, for those who retry on it."""
 
-    error = "no_reply"
+    error: str = "no_reply"
 
     def __init__(self, message: str = "", *, sent: bool = True, **evidence: Any) -> None:
         super().__init__(message, **evidence)

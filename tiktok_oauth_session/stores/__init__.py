@@ -42,7 +42,7 @@ from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds to wait for an account's lock: longer than several refreshes with long timeouts can take.
 LOCK_TIMEOUT_S = 180.0
@@ -321,7 +321,7 @@ class KeyLock:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         #: How often the thread that holds it has taken it.
-        self.depth = 0
+        self.depth: int = 0
         self._owner: object = None
 
     @property

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 
 try:
     from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-except ImportError as error:
+except ImportError as _missing:
     raise ImportError(
         "EncryptedStore needs cryptography: pip install tiktok-oauth-session[crypto]"
-    ) from error
+    ) from _missing
 
 from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session._tracebacks import without_variables
@@ -21,7 +21,7 @@ from tiktok_oauth_session.stores import TokenStore, check_replacing
 from tiktok_oauth_session.stores.envelope import Unreadable, opened, written
 from tiktok_oauth_session.tokens import ENCRYPTED, AccountKey, TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: What stays readable, so that the inner store can tell what expires next.
 READABLE = ("open_id", "expires_at", "refresh_expires_at")
@@ -63,7 +63,8 @@ class EncryptedStore(TokenStore):
         self._store = store
         self._first, self._all = fernets[0], MultiFernet(fernets)
         self._accept_plain = accept_plain
-        self.any_thread, self.lock_is_certain = store.any_thread, store.lock_is_certain
+        self.any_thread: bool = store.any_thread
+        self.lock_is_certain: bool = store.lock_is_certain
 
     def __repr__(self) -> str:
         """Show where, and no key."""

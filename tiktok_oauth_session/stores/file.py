@@ -34,7 +34,7 @@ from tiktok_oauth_session.stores.private_directories import (
 from tiktok_oauth_session.stores.private_files import delete_file, lock_file, read_file, replace_file
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 class FileStore(TokenStore):
@@ -61,7 +61,7 @@ class FileStore(TokenStore):
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         # Absolute, so that it stays where it is when the process changes its own.
-        self.directory = Path(directory).expanduser().absolute()
+        self.directory: Path = Path(directory).expanduser().absolute()
         self._locks = KeyLocks()
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from tiktok_oauth_session._plain_errors import StoreError
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Only the owner, from the first byte on.
 FILE_MODE = 0o600

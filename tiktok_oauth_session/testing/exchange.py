@@ -26,9 +26,9 @@ class RequestHandler:
     """Takes requests, from an adapter or from a socket; one lock guards all state."""
 
     def __init__(self, app: App, policy: Policy, clock: Callable[[], float] | None) -> None:
-        self.lock = threading.RLock()
-        self.tiktok = TikTok(app, policy, clock)
-        self.faults = FaultQueue()
+        self.lock: threading.RLock = threading.RLock()
+        self.tiktok: TikTok = TikTok(app, policy, clock)
+        self.faults: FaultQueue = FaultQueue()
         self.records: list[RequestRecord] = []
         self.hooks: dict[tuple[str, str], list[Hook]] = defaultdict(list)
 

@@ -168,9 +168,9 @@ class FakeServer:
     def __init__(self, handler: Handler, port: int) -> None:
         self._handler = handler
         self._listener: _Listener | None = None
-        self.port = port
+        self.port: int = port
         self.start_listening()
-        self.url = f"http://{HOST}:{self.port}"
+        self.url: str = f"http://{HOST}:{self.port}"
 
     def start_listening(self) -> None:
         """Accept connections, on the same port as before; does nothing while it does."""

@@ -43,18 +43,18 @@ class TikTok:
 
     def reset(self) -> None:
         """Forget everything but the app and the default user; the clock shows real time again."""
-        self.offset_s = 0.0
-        self.users = {self._default_user.open_id: self._default_user}
+        self.offset_s: float = 0.0
+        self.users: dict[str, User] = {self._default_user.open_id: self._default_user}
         self.codes: dict[str, Code] = {}
         self.qr_codes: dict[str, QRCode] = {}
         self.by_access: dict[str, TokenSet] = {}
         self.by_refresh: dict[str, TokenSet] = {}
         self.client_tokens: dict[str, float] = {}
-        self.reuse_attempts = 0
+        self.reuse_attempts: int = 0
         self.warnings: list[str] = []
-        self.changes = 0
+        self.changes: int = 0
         self._log_ids = itertools.count(1)
-        self.log_id = ""
+        self.log_id: str = ""
 
     def now(self) -> float:
         """Return Unix seconds on TikTok's clock."""

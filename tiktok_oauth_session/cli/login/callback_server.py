@@ -91,10 +91,10 @@ class CallbackServer:
         self._guard = threading.Lock()
         self._expected: set[str] = set()
         self._listeners = [_Listener(self, socket.AF_INET, "127.0.0.1", port)]
-        self.port = self._listeners[0].server_port
+        self.port: int = self._listeners[0].server_port
         if host == "localhost":
             self._listen_on_ipv6()
-        self.redirect_uri = f"http://{host}:{self.port}{path}"
+        self.redirect_uri: str = f"http://{host}:{self.port}{path}"
 
     def _listen_on_ipv6(self) -> None:
         """Take the port there, too: many browsers try localhost there first, and find who has it."""

@@ -16,8 +16,8 @@ try:
     from redis import Redis
     from redis.cluster import RedisCluster
     from redis.exceptions import RedisError, ResponseError
-except ImportError as error:
-    raise ImportError("RedisStore needs redis-py: pip install tiktok-oauth-session[redis]") from error
+except ImportError as _missing:
+    raise ImportError("RedisStore needs redis-py: pip install tiktok-oauth-session[redis]") from _missing
 
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import (
@@ -44,7 +44,7 @@ from tiktok_oauth_session.stores.redis.hash import (
 from tiktok_oauth_session.stores.redis.leases import Lease, leases_of
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: How many accounts are asked for at once when they are listed.
 PAGE_LENGTH = 1000

@@ -12,7 +12,7 @@ from tiktok_oauth_session.stores.envelope import opened
 from tiktok_oauth_session.stores.redis.scripts import Script
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: What to do about damage.
 MEND = "a new login replaces it and keeps it aside"

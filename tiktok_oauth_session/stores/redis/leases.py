@@ -18,7 +18,7 @@ from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.stores import KeyLocks
 from tiktok_oauth_session.stores.redis.scripts import Script
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds that a lease outlives a holder that died.
 LEASE_S = 18.0
@@ -82,12 +82,14 @@ class Lease:
     """
 
     def __init__(self, client: Any, name: str, account: str) -> None:
-        self.client, self.name, self._account = client, name, account
+        self.client: Any = client
+        self.name: str = name
+        self._account = account
         #: Another one each time: a process, a thread and its next taking have nothing in common.
-        self.holder = secrets.token_hex(16)
+        self.holder: str = secrets.token_hex(16)
         self.seconds = LEASE_S
         #: By the monotonic clock.
-        self.ends_at = -math.inf
+        self.ends_at: float = -math.inf
         self._taken_at = -math.inf
         self._document: bytes | str | None = None
 
@@ -129,7 +131,7 @@ class Leases:
 
     def __init__(self) -> None:
         #: The locks between this process's threads, one of which asks Redis for all.
-        self.key_locks = KeyLocks()
+        self.key_locks: KeyLocks = KeyLocks()
         self._process = PerProcess(object)
         self._guard = threading.Lock()
         self._held: dict[str, Lease] = {}

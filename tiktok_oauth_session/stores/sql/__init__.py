@@ -23,8 +23,8 @@ try:
         Table,
         Update,
     )
-except ImportError as error:
-    raise ImportError("SQLStore needs SQLAlchemy 2: pip install tiktok-oauth-session[sql]") from error
+except ImportError as _missing:
+    raise ImportError("SQLStore needs SQLAlchemy 2: pip install tiktok-oauth-session[sql]") from _missing
 
 from tiktok_oauth_session.errors import StoreConflict, StoreError
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S, TokenStore, check_replacing, required
@@ -59,7 +59,7 @@ SAVE_TRIES = 3
 CREATE_TRIES = 5
 
 #: The tables under their usual names, for Alembic: one of the `target_metadata`.
-metadata = MetaData()
+metadata: MetaData = MetaData()
 token_table(metadata)
 
 
@@ -109,8 +109,8 @@ class SQLStore(TokenStore):
         self._locks = self._database.key_locks(table_name)
         self._leases = leases_of(self._database, self.table)
         self._engine = weakref.ref(engine)
-        self.any_thread = self._database.any_thread
-        self.lock_is_certain = self._leases is None
+        self.any_thread: bool = self._database.any_thread
+        self.lock_is_certain: bool = self._leases is None
 
     def __repr__(self) -> str:
         """Show where, and no password."""

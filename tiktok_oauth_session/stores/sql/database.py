@@ -26,7 +26,7 @@ from tiktok_oauth_session.stores.private_files import lock_file
 from tiktok_oauth_session.stores.sql.errors import NOT_PASSING, Kind, Trouble
 from tiktok_oauth_session.stores.sql.statements import CLOCKS
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -52,13 +52,13 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         #: The name of SQLAlchemy's dialect.
-        self.dialect = engine.dialect.name
+        self.dialect: str = engine.dialect.name
         if self.dialect not in CLOCKS and self.dialect != "sqlite":
             known = ", ".join(sorted({*CLOCKS, "sqlite"}))
             raise ValueError(f"SQLStore has no lock for {self.dialect}; it has for {known}.")
         has_one_connection = isinstance(engine.pool, (StaticPool, SingletonThreadPool))
         #: Whether every thread may use it.
-        self.any_thread = not (has_one_connection or _is_in_memory(engine))
+        self.any_thread: bool = not (has_one_connection or _is_in_memory(engine))
         # Where one message says it, so that a statement is one round trip, and no connection is another
         # transaction's as well.
         commits_itself = self.dialect == "postgresql" and not has_one_connection
@@ -214,7 +214,7 @@ class _Databases:
             return found
 
 
-databases = _Databases()
+databases: _Databases = _Databases()
 
 # Of this module's registries.
 _guard = PerProcess(threading.RLock)

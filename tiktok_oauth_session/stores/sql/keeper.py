@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from tiktok_oauth_session.errors import reason_of
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds that a lease outlives a holder that died.
 LEASE_S = 18.0
@@ -39,11 +39,11 @@ class Lease:
 
     def __init__(self, account: str) -> None:
         self.account = account
-        self.holder = secrets.token_hex(16)
+        self.holder: str = secrets.token_hex(16)
         #: How long it is from each renewal.
         self.seconds = LEASE_S
         #: When the statement was sent that it began with (`time.monotonic`): it is never older than that.
-        self.began_at = -math.inf
+        self.began_at: float = -math.inf
         self.is_had = False
         #: Whether a statement that takes it may have done so without anybody knowing.
         self.is_unsettled = False
@@ -51,7 +51,7 @@ class Lease:
         self.is_obsolete = False
         #: What was stored when it was taken, if that is known and nobody has asked yet.
         self.loaded: tuple[str | None, ...] = ()
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
 
     @property
     def age(self) -> float:

@@ -20,9 +20,9 @@ from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores.sql.database import Database
 from tiktok_oauth_session.stores.sql.errors import RowRefused
 from tiktok_oauth_session.stores.sql.keeper import LOST, Keeper, Lease
-from tiktok_oauth_session.stores.sql.statements import CLOCKS, lease_statements
+from tiktok_oauth_session.stores.sql.statements import CLOCKS, LeaseStatements, lease_statements
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds from one look at a lease that another process holds to the next: at first, and at most.
 POLL_S = (0.02, 0.25)
@@ -52,7 +52,7 @@ class Leases:
     def __init__(self, database: Database, tokens: Table) -> None:
         self._database = database
         #: What is said about them.
-        self.statements = lease_statements(tokens, database.dialect)
+        self.statements: LeaseStatements = lease_statements(tokens, database.dialect)
         self._loads_along = database.dialect == "postgresql"
         self._keeper = PerProcess(Keeper)
 

@@ -223,8 +223,8 @@ def opened(key: AccountKey, document: str) -> TikTokToken:
 class Document(TypeDecorator[str]):
     """A document on its way from the database: SQLAlchemy's log of rows shows no more than that it is one."""
 
-    impl = Text
-    cache_ok = True
+    impl: type[Text] = Text
+    cache_ok: bool = True
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
         """Hide it from whoever logs it."""

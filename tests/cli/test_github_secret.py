@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tiktok_oauth_session import TikTokToken
+from tiktok_oauth_session import AccountKey, TikTokToken
+from tiktok_oauth_session.cli.stores.gh import Secret
+from tiktok_oauth_session.cli.stores.github_secret import github_secret_store
 
 NAME = "TIKTOK_TOKEN"
 URL = f"github-secret://octo/app/{NAME}"
@@ -168,6 +173,28 @@ def test_job__logout(run, github, begin_job, put):
     assert 3 == run("token").code
 
 
+def test_job__saves_at_once(github, begin_job, put, monkeypatch):
+    """Two saves at once, of new logins, are written one after the other: the job has what the secret has."""
+    old = put()
+    begin_job()
+    key = AccountKey("sbaw-test-key", old["open_id"])
+    write, both, met = Secret.write, threading.Barrier(2), []
+
+    def watched(secret, value, **options):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+            met.append(value)
+        write(secret, value, **options)
+
+    monkeypatch.setattr(Secret, "write", watched)
+    handles = [github_secret_store(URL) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: handles[n].save(key, TikTokToken(old, access_token=f"act.{n}")), range(2)))
+
+    assert [] == met
+    assert held(github) == handles[0].load(key) == handles[1].load(key)
+
+
 # --- what is in the secret -----------------------------------------------------------------------------
 
 
@@ -232,7 +259,7 @@ def test_gh__not_there(run, fake, github, begin_job, put, monkeypatch):
 
 
 @pytest.mark.parametrize("verb", ["list", "set"])
-def test_gh__no_permission(run, fake, github, begin_job, put, verb):
+def test_gh__no_permission(run, home, fake, github, begin_job, put, verb):
     """If the secret cannot be written, TikTok is not asked, and what gh says is shown without a secret."""
     old = put()
     begin_job()
@@ -242,9 +269,12 @@ def test_gh__no_permission(run, fake, github, begin_job, put, verb):
     assert (5, "") == (code, out)
     assert f"gh secret {verb} failed (1): failed to set secret: HTTP 403" in err
     masked, said = masks(err)
+    assert ("*** ***" in said) == (verb == "set")
     assert [] == [each for each in masked if each in said]
     assert [] == fake.requests
     assert fake.is_alive(old["refresh_token"])
+    # Nor does the job believe that a refresh has begun.
+    assert [] == list(home.glob("runner-*/tiktok-oauth/**/*.json"))
     github.fail()
     assert 0 == run("token").code
     assert 0 == fake.reuse_attempts

@@ -227,6 +227,25 @@ def test_import__expiry(run, issued, written, tokens, said, ends):
     assert ends == tokens.load(account(token)).expires_at
 
 
+@pytest.mark.parametrize("kind", ["folder", "sqlite", "redis"])
+def test_import__any_store(run, request, home, fake, issued, written, kind):
+    """Any store will do, and a database gets the tables that it needs."""
+    require_module({"folder": "json", "sqlite": "sqlalchemy", "redis": "redis"}[kind])
+    if kind == "redis":
+        request.getfixturevalue("redis_client")
+    port = request.getfixturevalue("redis_server").port if kind == "redis" else None
+    places = {
+        "folder": home / "tokens",
+        "sqlite": f"sqlite:///{home}/t.db",
+        "redis": f"redis://127.0.0.1:{port}/0",
+    }
+    store = ["--store", str(places[kind])]
+
+    assert 0 == run("import", written(issued()), *store).code
+    assert fake.is_alive(run("token", *store).out.strip())
+    assert 0 == fake.reuse_attempts
+
+
 # --- whose it is -----------------------------------------------------------------------------------------
 
 

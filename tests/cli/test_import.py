@@ -181,6 +181,28 @@ def test_import__refresh_token_alone(run, fake, issued, written):
     assert fake.is_alive(run("token", "--account", token["open_id"]).out.strip())
 
 
+@pytest.mark.parametrize("command", ["status", "refresh", "revoke", "api", "keep-alive"])
+def test_import__refresh_token_alone_everywhere(run, fake, issued, written, command):
+    """Every command makes do with it, and spends it once at most."""
+    token = issued()
+    run("import", written(token["refresh_token"]), "--open-id", token["open_id"])
+    more = {"api": ["user/info", "-f", "fields=open_id"], "keep-alive": ["--access-within", "60"]}
+    code, out, _ = run(command, *more.get(command, []))
+
+    assert (0, True) == (code, token["open_id"] in out or out.startswith("1 due, 1 refreshed"))
+    assert (0, command != "status") == (fake.reuse_attempts, len(fake.requests_to("refresh")) == 1)
+
+
+def test_import__one_by_a_name(run, issued, written, tokens):
+    """A name that a person has given to the only token is not taken for its open_id."""
+    token = issued()
+    anonymous = {name: value for name, value in token.items() if name != "open_id"}
+
+    assert (2, "") == run("import", written({"mine": anonymous}))[:2]
+    assert 0 == run("import", written({"mine": anonymous}), "--open-id", token["open_id"]).code
+    assert [account(token)] == list(tokens.keys())
+
+
 @pytest.mark.parametrize("shape", ["list", "object", "named"])
 def test_import__several(run, fake, issued, written, tokens, shape):
     """Several accounts: in a list, in an object, or by names that are their open_ids."""
@@ -215,6 +237,7 @@ def test_import__our_own_file(run, fake, logged_in, tokens, home):
         # In whose time zone?
         ("2027-01-15T08:00:00", None),
         ("soon", None),
+        (10**400, None),
         (True, None),
         (None, None),
     ],

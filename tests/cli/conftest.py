@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from github import GitHub
 
 from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
 from tiktok_oauth_session.cli import main
+from tiktok_oauth_session.stores.envelope import written
 from tiktok_oauth_session.testing import FakeTikTok
 
 #: Seconds that anything may take before a test gives up.
@@ -142,6 +144,34 @@ def logged_in(fake, server, tokens):
         return key, token
 
     return put
+
+
+@pytest.fixture
+def github(home, fake, monkeypatch):
+    """GitHub, as its command line shows it."""
+    github = GitHub(home / "github")
+    monkeypatch.setenv("TEST_GITHUB", str(github.directory))
+    monkeypatch.setenv("PATH", f"{github.bin}{os.pathsep}{os.environ['PATH']}")
+    for name in ("GITHUB_ACTIONS", "RUNNER_TEMP"):
+        monkeypatch.delenv(name, raising=False)
+    fake.after("refresh", lambda _: github.note("refresh"))
+    return github
+
+
+@pytest.fixture
+def put(fake, server, github):
+    """Puts a token into a secret of GitHub's, as an earlier run would have; returns it."""
+
+    def write(name="TIKTOK_TOKEN", *, left=-1, saved_s_ago=0, **items):
+        reply = fake.issue_token()
+        token = TikTokToken.from_reply(reply, requested_at=time.time() - reply["expires_in"] + left)
+        token = TikTokToken(token, issuer=server.url, **items)
+        document = json.loads(written(AccountKey("sbaw-test-key", token["open_id"]), token))
+        document["saved_at"] -= saved_s_ago
+        github.put(name, json.dumps(document), age_s=saved_s_ago)
+        return token
+
+    return write
 
 
 def without_address(err):

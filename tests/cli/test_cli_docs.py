@@ -102,9 +102,8 @@ def test_bad__unknown_command(run):
 @pytest.mark.parametrize("name", sorted(subcommands()))
 def test_bad__unknown_option(run, name):
     """An option that there is not: exit code 2, one line that names the command whose help to read."""
-    code, out, err = run(
-        name, *(["bash"] if name == "completion" else ["user/info"] if name == "api" else []), "--bogus"
-    )
+    operands = {"completion": ["bash"], "api": ["user/info"], "import": ["-"]}
+    code, out, err = run(name, *operands.get(name, []), "--bogus")
 
     assert (2, "") == (code, out)
     assert f"tiktok-oauth: unrecognized arguments: --bogus (see tiktok-oauth {name} --help)\n" == err

@@ -28,6 +28,7 @@ COMMANDS = (
     "refresh",
     "revoke",
     "logout",
+    "import",
     "api",
     "keep-alive",
     "doctor",
@@ -35,8 +36,8 @@ COMMANDS = (
     "demo",
     "completion",
 )
-#: Those that talk to TikTok.
-_TALKING = ("login", "token", "refresh", "revoke", "api", "keep-alive", "doctor")
+#: Those that talk to TikTok, or bind tokens to it.
+_TALKING = ("login", "token", "refresh", "revoke", "import", "api", "keep-alive", "doctor")
 #: Options that people expect from other tools, and that would show a secret to everybody.
 _SECRET_OPTIONS = tuple(
     f"--{name}"

@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     store = stores.open_store(arguments.store)
     account = choose(store, arguments.account)
     token = store.load(account)
-    if token is None or not token.access_token:
+    if token is None or not (token.access_token or token.refresh_token):
         raise Stop(f"{account.open_id} has just been logged out. Run: tiktok-oauth login", EXIT_LOGIN)
     token.require_issuer(platform().issuer)
     if token.freshness() is not Freshness.FRESH:

@@ -6,6 +6,7 @@ Never from the command line, which `ps` shows to everybody and a shell keeps in 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,10 +116,15 @@ def _from_file() -> dict[str, str]:
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise Stop(f"Cannot read {path()}: {why}.", EXIT_USAGE) from error
-    said = (line for line in lines if not line.lstrip().startswith("#"))
-    pairs = (line.removeprefix("export ").partition("=") for line in said)
-    found = {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+    found = assignments(lines)
     return {name: found[name] for name in NAMES if found.get(name)}
+
+
+def assignments(lines: Iterable[str]) -> dict[str, str]:
+    """Return what lines such as ``NAME=value`` say, as a shell or a ``.env`` file has them."""
+    said = (line for line in lines if not line.lstrip().startswith("#"))
+    pairs = (line.strip().removeprefix("export ").partition("=") for line in said)
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
 
 
 def _require_private(status: os.stat_result) -> None:

@@ -25,8 +25,9 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
         metavar="URL",
-        help="where tokens are kept: a folder, or sqlite:///, postgresql://, mysql:// or redis:// "
-        f"(default: ${STORE}, else a folder of your own). A URL with a password belongs in ${STORE}.",
+        help="where tokens are kept: a folder, or sqlite:///, postgresql://, mysql://, redis:// or "
+        f"github-secret:// (default: ${STORE}, else a folder of your own). A URL with a password belongs in "
+        f"${STORE}.",
     )
 
 

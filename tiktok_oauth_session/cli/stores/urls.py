@@ -54,6 +54,11 @@ def store_at(url: str) -> TokenStore:
             url, scheme = urlsplit(url).path, ""
     if scheme in _REDIS:
         return _redis_store(url, scheme)
+    if scheme == "github-secret":
+        from tiktok_oauth_session.cli.stores.github_secret import github_secret_store
+
+        with _malformed(ValueError):
+            return github_secret_store(url)
     if not scheme or re.fullmatch(r"[A-Za-z]:[\\/].*", url):
         from tiktok_oauth_session.stores.file import FileStore
 

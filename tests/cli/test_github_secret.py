@@ -1,0 +1,425 @@
+"""``github-secret://``: a token in a secret of GitHub Actions, through a stand-in for ``gh``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tiktok_oauth_session import AccountKey, TikTokToken
+from tiktok_oauth_session.cli.stores.gh import Secret
+from tiktok_oauth_session.cli.stores.github_secret import github_secret_store
+
+NAME = "TIKTOK_TOKEN"
+URL = f"github-secret://octo/app/{NAME}"
+LIST = ["secret", "list", "--json", "name,updatedAt", "--repo", "octo/app"]
+SET = ["secret", "set", NAME, "--repo", "octo/app"]
+
+
+@pytest.fixture(autouse=True)
+def store(github, monkeypatch):
+    """The store of every command here."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE", URL)
+
+
+@pytest.fixture
+def begin_job(home, github, monkeypatch):
+    """Begins a job, which is given the secret as it is now, or as it was when its run was queued."""
+
+    def begin(*, given=None):
+        monkeypatch.setenv("RUNNER_TEMP", tempfile.mkdtemp(prefix="runner-", dir=home))
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv(NAME, github.value(NAME) if given is None else given)
+
+    return begin
+
+
+def held(github):
+    """The token in the secret."""
+    return TikTokToken(json.loads(github.value(NAME))["token"])
+
+
+def secrets_of(fake):
+    """Every token that TikTok has issued."""
+    return {token[name] for token in fake.tokens for name in ("access_token", "refresh_token")}
+
+
+def masks(err):
+    """Take the lines that the runner takes from a log; return what they mask, and what is left."""
+    lines = err.splitlines(keepends=True)
+    masked = [line for line in lines if line.startswith("::add-mask::")]
+    unescaped = [m.removeprefix("::add-mask::").rstrip("\n").replace("%25", "%") for m in masked]
+    return unescaped, "".join(line for line in lines if line not in masked)
+
+
+# --- in a job ------------------------------------------------------------------------------------------
+
+
+def test_job__refreshes(run, fake, github, begin_job, put):
+    """The secret is written before TikTok is asked, and has the new token before that is printed."""
+    old = put()
+    begin_job()
+    code, out, err = run("token")
+
+    new = held(github)
+    assert (0, f"{new['access_token']}\n", "") == (code, out, masks(err)[1])
+    assert ["list", "set", "refresh", "set"] == github.order
+    assert fake.is_alive(new.refresh_token)
+    assert old["refresh_token"] == json.loads(github.calls[1]["stdin"])["token"]["refresh_token"]
+    assert [LIST, SET, SET] == [call["arguments"] for call in github.calls if "arguments" in call]
+
+
+def test_job__no_secret_is_shown(run, fake, github, begin_job, put):
+    """Tokens are on gh's stdin; what of them is printed is for the runner to blot out, and first."""
+    old = put()
+    begin_job()
+    _, out, err = run("refresh")
+
+    masked, said = masks(err)
+    told = json.dumps([call.get("arguments") for call in github.calls]) + out + said
+    assert {old["access_token"], old["refresh_token"], *secrets_of(fake)} == set(masked)
+    assert len(masked) == len(set(masked))
+    assert [] == [each for each in masked if each in told]
+
+
+def test_job__masks_are_escaped(run, fake, github, begin_job, put):
+    """A percent sign in a token is one to the runner, which reads %0A as a line break."""
+    put(left=7000, access_token="act.50%0A")
+    begin_job()
+
+    assert "::add-mask::act.50%250A\n" in run("token").err
+
+
+def test_job__fresh(run, fake, github, begin_job, put):
+    """While the token works, neither TikTok nor GitHub is asked."""
+    token = put(left=7000)
+    begin_job()
+
+    assert (0, f"{token['access_token']}\n") == run("token")[:2]
+    assert [] == github.calls + fake.requests
+
+
+def test_job__its_next_step(run, fake, github, begin_job, put):
+    """The next step, which is given the spent token once more, goes by what the first one saved."""
+    put()
+    begin_job()
+    first = run("token").out
+
+    assert first == run("token").out
+    assert 0 == run("refresh").code
+    assert f"{held(github)['access_token']}\n" == run("token").out
+    assert (2, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
+def test_job__steps_at_once(start, fake, github, begin_job, put):
+    """Two steps in the background at once: one refresh."""
+    put()
+    begin_job()
+    ended = [command.end() for command in [start("token") for _ in range(3)]]
+
+    assert {(0, f"{held(github)['access_token']}\n")} == {result[:2] for result in ended}
+    assert (1, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
+def test_job__the_next_one(run, fake, github, begin_job, put):
+    """The next job is given what this one saved."""
+    put()
+    for _ in range(3):
+        begin_job()
+        assert 0 == run("refresh").code
+
+    assert fake.is_alive(held(github).refresh_token)
+    assert (3, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
+def test_job__environment(run, github, begin_job, put):
+    """A secret of an environment is written there."""
+    put()
+    begin_job()
+    code = run("token", "--store", f"{URL}?environment=tiktok").code
+
+    assert 0 == code
+    assert [["--env", "tiktok"]] * 3 == [c["arguments"][-2:] for c in github.calls if "arguments" in c]
+    assert ["--repo", "octo/app"] == github.calls[0]["arguments"][-4:-2]
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["accounts"], ["keep-alive", "--access-within", "60"], ["revoke"]]
+)
+def test_job__other_commands(run, fake, github, begin_job, put, command):
+    """The other commands work on it as on any store."""
+    token = put(refresh_expires_at=time.time() + 9)
+    begin_job()
+    code, out, _ = run(*command)
+
+    assert code in (0, 1 if command == ["keep-alive"] else 0)
+    assert token["open_id"] in out or out.startswith("1 due, 1 refreshed")
+    assert [] == [each for each in secrets_of(fake) if each in out]
+
+
+def test_job__logout(run, github, begin_job, put):
+    """A secret that was deleted does not come back from what the job was given."""
+    put(left=7000)
+    begin_job()
+
+    assert 0 == run("logout").code
+    assert not (github.secrets / NAME).exists()
+    assert ["delete"] == github.order
+    assert 3 == run("token").code
+
+
+def test_job__saves_at_once(github, begin_job, put, monkeypatch):
+    """Two saves at once, of new logins, are written one after the other: the job has what the secret has."""
+    old = put()
+    begin_job()
+    key = AccountKey("sbaw-test-key", old["open_id"])
+    write, both, met = Secret.write, threading.Barrier(2), []
+
+    def watched(secret, value, **options):
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(0.5)
+            met.append(value)
+        write(secret, value, **options)
+
+    monkeypatch.setattr(Secret, "write", watched)
+    handles = [github_secret_store(URL) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda n: handles[n].save(key, TikTokToken(old, access_token=f"act.{n}")), range(2)))
+
+    assert [] == met
+    assert held(github) == handles[0].load(key) == handles[1].load(key)
+
+
+# --- what is in the secret -----------------------------------------------------------------------------
+
+
+def test_secret__refresh_token_alone(run, home, fake, github, begin_job, monkeypatch):
+    """A secret that is a refresh token and no more becomes a whole token with the first run."""
+    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
+    monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
+    begun = fake.issue_token()
+    github.put(NAME, begun["refresh_token"])
+    begin_job()
+    code, out, _ = run("token")
+
+    assert (0, f"{held(github)['access_token']}\n") == (code, out)
+    assert ["set", "refresh", "set"] == github.order
+    assert (begun["open_id"], NAME) == (held(github)["open_id"], json.loads(github.value(NAME))["open_id"])
+    begin_job()
+    assert out == run("token").out
+
+
+def test_secret__of_another_program(run, fake, github, begin_job, monkeypatch):
+    """So does what `import` reads, such as a token dict with an expiry."""
+    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
+    token = {**fake.issue_token(), "expires_at": time.time() + 7000}
+    begin_job(given=json.dumps(token))
+
+    assert (0, f"{token['access_token']}\n") == run("token")[:2]
+    assert f"{token['open_id']}\n" == run("accounts").out
+
+
+@pytest.mark.parametrize(("given", "what"), [("", "no token"), ("hello", "no token"), ("[]", "no token")])
+def test_secret__none(run, fake, github, begin_job, given, what):
+    """A job that was given no token is told how to give it: exit code 5."""
+    begin_job(given=given)
+    code, out, err = run("token")
+
+    assert (5, "") == (code, out)
+    assert f"The variable {NAME} holds {what}. Give it to the step: below env, {NAME}: ${{{{ secrets." in err
+    assert [] == fake.requests
+
+
+def test_secret__several(run, fake, github, begin_job):
+    """One secret, one account."""
+    begin_job(given=json.dumps([fake.issue_token(user=fake.add_user()) for _ in range(2)]))
+
+    assert "holds several tokens" in run("token").err
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------
+
+
+def test_gh__not_there(run, fake, github, begin_job, put, monkeypatch):
+    """Without gh nothing is spent: exit code 5."""
+    old = put()
+    begin_job()
+    monkeypatch.setenv("PATH", str(github.secrets))
+    code, out, err = run("token")
+
+    assert (5, "") == (code, out)
+    assert "There is no gh here" in err
+    assert fake.is_alive(old["refresh_token"])
+    assert [] == fake.requests
+
+
+@pytest.mark.parametrize("verb", ["list", "set"])
+def test_gh__no_permission(run, home, fake, github, begin_job, put, verb):
+    """If the secret cannot be written, TikTok is not asked, and what gh says is shown without a secret."""
+    old = put()
+    begin_job()
+    github.fail(**{verb: {"times": 99}})
+    code, out, err = run("token")
+
+    assert (5, "") == (code, out)
+    assert f"gh secret {verb} failed (1): failed to set secret: HTTP 403" in err
+    masked, said = masks(err)
+    assert ("*** ***" in said) == (verb == "set")
+    assert [] == [each for each in masked if each in said]
+    assert [] == fake.requests
+    assert fake.is_alive(old["refresh_token"])
+    # Nor does the job believe that a refresh has begun.
+    assert [] == list(home.glob("runner-*/tiktok-oauth/**/*.json"))
+    github.fail()
+    assert 0 == run("token").code
+    assert 0 == fake.reuse_attempts
+
+
+def test_gh__hangs(run, fake, github, begin_job, put, monkeypatch):
+    """A gh that hangs is given up, and nothing is spent."""
+    monkeypatch.setattr("tiktok_oauth_session.cli.stores.gh.GH_TIMEOUT_S", 0.2)
+    put()
+    begin_job()
+    (github.bin / "gh").write_text("#!/bin/sh\nexec sleep 20\n")
+    code, _, err = run("token")
+
+    assert 5 == code
+    assert "gh secret list has not ended within 0.2 s" in err
+    assert [] == fake.requests
+
+
+def test_gh__answers_something_else(run, fake, github, begin_job, put):
+    """A gh that knows no --json is told of."""
+    put()
+    begin_job()
+    (github.bin / "gh").write_text("#!/bin/sh\necho usage\n")
+    code, _, err = run("token")
+
+    assert 5 == code
+    assert "update gh" in err
+    assert [] == fake.requests
+
+
+def test_gh__fails_for_the_new_token(start, fake, github, begin_job, put):
+    """A new token that gh does not take at once is offered again, before anybody is given it."""
+    put()
+    begin_job()
+    github.fail(set={"after": 1, "times": 2})
+    code, out, _ = start("token").end()
+
+    assert (0, f"{held(github)['access_token']}\n") == (code, out)
+    assert ["list", "set", "refresh", "set", "set", "set"] == github.order
+    assert fake.is_alive(held(github).refresh_token)
+
+
+def test_queued__before_the_last_refresh(run, fake, github, begin_job, put):
+    """A job that was given the secret before another one wrote it spends nothing: exit code 5."""
+    put(saved_s_ago=7200)
+    queued = github.value(NAME)
+    begin_job()
+    assert 0 == run("refresh").code
+    begin_job(given=queued)
+    code, out, err = run("token")
+
+    assert (5, "") == (code, out)
+    assert "was written after this job was given it: nothing was sent. Run the workflow again." in err
+    assert fake.is_alive(held(github).refresh_token)
+    assert (1, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
+def test_queued__deleted_meanwhile(run, fake, github, begin_job, put):
+    """Neither does one whose secret has been deleted bring it back."""
+    put()
+    begin_job()
+    (github.secrets / NAME).unlink()
+
+    assert 5 == run("token").code
+    assert not (github.secrets / NAME).exists()
+    assert [] == fake.requests
+
+
+# --- elsewhere -----------------------------------------------------------------------------------------
+
+
+def test_elsewhere__import(run, home, fake, github, begin_job):
+    """From a machine of one's own a token is put into the secret, and a job can use it."""
+    token = {**fake.issue_token(), "expires_at": time.time() + 7000}
+    (home / "theirs").write_text(json.dumps(token))
+    (home / "theirs").chmod(0o600)
+    code, out, err = run("import", str(home / "theirs"))
+
+    assert (0, "") == (code, err)
+    assert out.startswith(f"Imported: {token['open_id']}; ")
+    begin_job()
+    assert f"{token['access_token']}\n" == run("token").out
+
+
+def test_elsewhere__import_over_a_secret(run, home, fake, github, put):
+    """A secret that is there may hold a newer token, and nobody can look: only --replace overwrites it."""
+    put()
+    before = github.value(NAME)
+    (home / "theirs").write_text(json.dumps(fake.issue_token()))
+    code, out, err = run("import", str(home / "theirs"))
+
+    assert (5, "", before) == (code, out, github.value(NAME))
+    assert "--replace" in err
+    assert 0 == run("import", "--replace", str(home / "theirs")).code
+    assert before != github.value(NAME)
+
+
+def test_elsewhere__several(run, home, fake, github):
+    """Two accounts do not fit into one secret: the first stays."""
+    (home / "theirs").write_text(json.dumps([fake.issue_token(user=fake.add_user(u)) for u in ("a", "b")]))
+    code, _, err = run("import", str(home / "theirs"))
+
+    assert (5, "a") == (code, held(github)["open_id"])
+    assert "holds the account a and has room for one" in err
+
+
+def test_elsewhere__login(start, fake, github, begin_job, home):
+    """So does a login, which finds out first whether gh may see secrets at all."""
+    github.fail(list={"times": 1})
+    assert 5 == start("login", "--no-browser").end().code
+
+    command = start("login", "--no-browser")
+    import requests
+    from conftest import URL as AUTHORIZE
+
+    with requests.Session() as http:
+        http.trust_env = False
+        http.get(fake.authorize(command.see(AUTHORIZE).group()), timeout=20)
+    assert 0 == command.end().code
+    assert fake.is_alive(held(github).refresh_token)
+    assert "user.info.basic" == held(github)["requested_scope"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "github-secret://",
+        "github-secret://octo/app",
+        "github-secret://octo/app/",
+        "github-secret://octo/app/A/B",
+        "github-secret://-octo/app/A",
+        "github-secret://octo/-app/A",
+        "github-secret://octo/app/-A",
+        "github-secret://octo/app/1A",
+        "github-secret://octo/app/A B",
+        "github-secret://octo/app/A#b",
+        "github-secret://octo/app/A?bogus=1",
+        "github-secret://octo/app/A?environment=",
+        "github-secret://octo/app/A?environment=--repo",
+        "github-secret://[/app/A",
+    ],
+)
+def test_bad__url(run, github, url):
+    """What names no secret, or would be an option of gh's: exit code 2, one line, and gh is not run."""
+    code, out, err = run("status", "--store", url)
+
+    assert (2, "", 1) == (code, out, len(err.splitlines()))
+    assert [] == github.calls

@@ -24,6 +24,19 @@ ALWAYS_GRANTED = "user.info.basic"  # the one scope that the user cannot untick
 
 _DOCUMENTED = {"client_key", "response_type", "scope", "redirect_uri", "state"}
 _DOCUMENTED_IN_V2 = {"disable_auto_auth", "code_challenge", "code_challenge_method"}
+#: What TikTok's own SDKs add where they open a browser.
+#: Source: WebAuthHelper.kt of https://github.com/tiktok/tiktok-opensdk-android and
+#: TikTokAuthRequest+URLParams.swift of https://github.com/tiktok/tiktok-opensdk-ios
+_OF_SDKS = {
+    "app_identity",
+    "certificate",
+    "device_platform",
+    "from",
+    "lang",
+    "request_id",
+    "sdk_name",
+    "sdk_version",
+}
 
 
 class FakePageError(Exception):
@@ -72,7 +85,8 @@ def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
     """Return what is wrong with an authorization request, if anything is."""
     query, app = record.query, tiktok.app
     redirect_uri = query.get("redirect_uri", "")
-    unknown = [*_untolerated(tiktok, set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2), *record.repeated]
+    known = _DOCUMENTED | _DOCUMENTED_IN_V2 | _OF_SDKS
+    unknown = [*_untolerated(tiktok, set(query) - known), *record.repeated]
     rules = (
         (query.get("client_key") == app.client_key, Problem("unauthorized_client", "client_key")),
         (not unknown, Problem("invalid_request", "".join(unknown[:1]))),

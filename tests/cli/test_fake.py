@@ -1,7 +1,8 @@
-"""``fake``: a fake TikTok in a process of its own, steered over HTTP."""
+"""``fake``: a fake TikTok in a process of its own, controlled over HTTP."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -9,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
 
 from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session, unwrap
 from tiktok_oauth_session.testing import FakeTikTok
-from tiktok_oauth_session.testing.control import serve_with_controls
+from tiktok_oauth_session.testing.app import REDIRECT_URIS
+from tiktok_oauth_session.testing.control import _ControlHandler, serve_with_controls
 
 
 class Remote:
@@ -59,7 +62,7 @@ def remote():
     ],
 )
 def test_control__strangers(remote, method, path, headers, words):
-    """What a page in a browser can send, from another origin or under a rebound name, steers nothing."""
+    """What a page in a browser can send, from another origin or under a rebound name, controls nothing."""
     remote.token()
     reply = remote.http.request(method, f"{remote.url}/_control/{path}", headers=headers)
     listed = remote.get("requests").json()["requests"]
@@ -79,12 +82,22 @@ def test_control__preflight(remote):
     assert [] == [name for name in reply.headers if name.lower().startswith("access-control")]
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST"])
-def test_control__by_any_name_of_this_machine(remote, host):
-    """A tunnel or a container may reach it under another port."""
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LOCALHOST", "172.18.0.2"])
+def test_control__by_any_address(remote, host):
+    """A tunnel or a container may reach it under another port or address, which no page can have rebound."""
     reply = remote.http.get(f"{remote.url}/_control/state", headers={"Host": f"{host}:1234"})
 
     assert 200 == reply.status_code
+
+
+@pytest.mark.parametrize(("host", "status"), [("fake-tiktok", 200), ("rebound.example", 403), ("", 403)])
+def test_control__by_the_name_that_it_listens_on(host, status):
+    """A fake that is served under a name, as in a container, takes control under that name and no other."""
+    handler = _ControlHandler(FakeTikTok(), "Fake-TikTok")
+    headers = {"Host": f"{host}:9400", "FakeTikTok-Control": "1"}
+    exchange = handler.receive("GET", "http://fake-tiktok:9400/_control/state", headers, b"")
+
+    assert status == exchange.reply(lambda _: True).status
 
 
 @pytest.mark.parametrize("how", ["json", "data", "params"])
@@ -143,7 +156,7 @@ def test_control__requests(remote):
 
 
 def test_control__is_not_recorded(remote):
-    """Steering leaves no trace among the requests and meets with no accident."""
+    """Control leaves no trace among the requests and meets with no accident."""
     remote.post("fail", endpoint="*", kind="status", times=None)
 
     assert 200 == remote.post("advance", seconds=1).status_code
@@ -186,6 +199,28 @@ def test_control__a_whole_login_by_qr_code(remote):
     )
     with pytest.raises(Exception, match="log in again"):
         unwrap(session.get(f"{remote.url}/v2/user/info/?fields=open_id"))
+
+
+def test_control__changes_a_user(remote):
+    """A user who is there already gets what is given, keeps the rest, and stays logged in."""
+    session = TikTokOAuth2Session(
+        "sbaw-test-key", client_secret="sbaw-test-secret", token_updater=lambda _: None
+    )
+    session.platform = session.platform.at(remote.url)
+    remote.post("user", open_id="007", display_name="Before", videos=2)
+    login = session.start_qr_login("user.info.basic,user.info.stats")
+    remote.post("confirm", url=login.url, open_id="007")
+    login.wait(0)
+    fields = "open_id,union_id,display_name,video_count"
+    users = [unwrap(session.get(f"/v2/user/info/?fields={fields}"))["user"]]
+    for asked in ({"display_name": "After"}, {"videos": "5"}):
+        remote.http.post(f"{remote.url}/_control/user", {"open_id": "007", **asked})
+        users.append(unwrap(session.get(f"/v2/user/info/?fields={fields}"))["user"])
+
+    assert [("Before", 2), ("After", 2), ("After", 5)] == [
+        (user["display_name"], user["video_count"]) for user in users
+    ]
+    assert 1 == len({(user["open_id"], user["union_id"]) for user in users})
 
 
 def test_control__expire(remote):
@@ -239,32 +274,53 @@ def test_control__only_where_it_is_asked_for(fake):
     assert (404, "not_found") == (reply.status_code, reply.json()["error"])
 
 
+OURS = ("TIKTOK_OAUTH_BASE_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET", "TIKTOK_REDIRECT_URI")
+
+
+def printed(command):
+    """Return what a fake printed before it began to wait."""
+    command.see("Ctrl-C ends it")
+    lines = [command.process.stdout.readline()]
+    while not lines[-1].startswith("export TIKTOK_REDIRECT_URI="):
+        assert lines[-1], "it ended"
+        lines.append(command.process.stdout.readline())
+    return "".join(lines)
+
+
+def settings(text):
+    """Return what a shell has after it was told what a fake printed."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    show = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    line = f'eval "$0"\n{show}'
+    command = ["/bin/sh", "-euc", line, text]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    return {name: found[name] for name in set(found) - set(environment) - {"PWD", "OLDPWD", "SHLVL", "_"}}
+
+
 def test_fake__serves_until_ctrl_c(start):
     """It prints what to set, serves, and ends with Ctrl-C without a word."""
     command = start("fake", "--port", "0", "--access-lifetime", "60")
-    command.see("Ctrl-C ends it")
-    lines = [command.process.stdout.readline() for _ in range(5)]
-    settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines[2:])
-    reply = Remote(settings["TIKTOK_OAUTH_BASE_URL"], requests).token()
+    text = printed(command)
+    found = settings(text)
+    reply = Remote(found["TIKTOK_OAUTH_BASE_URL"], requests).token()
     command.process.send_signal(signal.SIGINT)
     code, _, err = command.end()
 
-    assert lines[0].startswith("#")
-    assert f'# In Python: platform=LOGIN_KIT.at("{settings["TIKTOK_OAUTH_BASE_URL"]}")\n' == lines[1]
-    assert {"TIKTOK_OAUTH_BASE_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"} == set(settings)
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", settings["TIKTOK_OAUTH_BASE_URL"])
+    assert text.startswith("#")
+    assert f'# In Python: platform=LOGIN_KIT.at("{found["TIKTOK_OAUTH_BASE_URL"]}")\n' in text
+    assert set(OURS) == set(found)
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", found["TIKTOK_OAUTH_BASE_URL"])
+    assert "http://127.0.0.1:*/callback/" == found["TIKTOK_REDIRECT_URI"]
     assert 200 == reply.status_code
     assert (130, "Ctrl-C ends it.\n\n") == (code, err)
 
 
 def test_fake__what_it_prints_is_for_a_shell(start, home):
     """A shell that takes it over has a command that talks to the fake, and a script its platform."""
-    command = start("fake", "--port", "0")
-    command.see("Ctrl-C ends it")
-    lines = [command.process.stdout.readline() for _ in range(5)]
-    ours = ("TIKTOK_OAUTH_BASE_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET")
-    environment = {name: value for name, value in os.environ.items() if name not in ours}
-    line = f"{''.join(lines)}\n{sys.executable} -m tiktok_oauth_session doctor"
+    text = printed(start("fake", "--port", "0"))
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    line = f"{text}\n{sys.executable} -m tiktok_oauth_session doctor"
     done = subprocess.run(
         ["/bin/sh", "-c", line], env=environment, capture_output=True, text=True, check=False
     )
@@ -272,7 +328,7 @@ def test_fake__what_it_prints_is_for_a_shell(start, home):
         "sbaw-test-key",
         client_secret="sbaw-test-secret",
         redirect_uri="https://app.example/callback/",
-        platform=LOGIN_KIT.at(lines[1].split('"')[1]),
+        platform=LOGIN_KIT.at(re.search(r'LOGIN_KIT\.at\("(.*)"\)', text)[1]),
     )
     page = requests.get(session.authorization_url()[0], timeout=5)
 
@@ -282,6 +338,76 @@ def test_fake__what_it_prints_is_for_a_shell(start, home):
     assert "app.example" in page.text
 
 
+def test_fake__says_who_may_log_in_and_where_to(start):
+    """It names its redirect URIs and its users; both users are there, and are again after a reset."""
+    own = "https://own.example/callback/"
+    text = printed(start("fake", "--port", "0", "--redirect-uri", own))
+    found = settings(text)
+    with requests.Session() as http:
+        http.headers["FakeTikTok-Control"] = "1"
+        remote = Remote(found["TIKTOK_OAUTH_BASE_URL"], http)
+        remote.post("user", open_id="user-3")
+        remote.post("reset")
+        removed = [remote.post("remove", open_id=f"user-{number}").status_code for number in (1, 2, 3)]
+
+    assert f"# Redirect URIs: {' '.join([*REDIRECT_URIS, own])}\n" in text
+    assert "# Users: user-1 (Fake User), user-2 (Another User)\n" in text
+    assert own == found["TIKTOK_REDIRECT_URI"]
+    assert [200, 200, 400] == removed
+
+
+def test_fake__options(start):
+    """Key, scopes and the status of errors are what was asked for, and what a shell needs is quoted."""
+    options = ("--client-key", "own key's", "--error-status", "400", "--scope", "video.list,video.upload")
+    found = settings(printed(start("fake", "--port", "0", *options, "--scope", "user.info.basic")))
+    remote = Remote(found["TIKTOK_OAUTH_BASE_URL"], requests)
+    credentials = {
+        "client_key": found["TIKTOK_CLIENT_KEY"],
+        "client_secret": found["TIKTOK_CLIENT_SECRET"],
+    }
+    query = {
+        "client_key": found["TIKTOK_CLIENT_KEY"],
+        "response_type": "code",
+        "redirect_uri": "https://app.example/callback/",
+        "state": "a-state",
+    }
+    pages = [
+        requests.get(f"{remote.url}/v2/auth/authorize/", {**query, "scope": scope}, timeout=5)
+        for scope in ("user.info.basic,video.list,video.upload", "video.publish")
+    ]
+
+    assert "own key's" == found["TIKTOK_CLIENT_KEY"]
+    assert 200 == remote.token(**credentials).status_code
+    assert (400, "invalid_client") == (remote.token().status_code, remote.token().json()["error"])
+    assert ["", "scope"] == [
+        dict(parse_qsl(urlsplit(each.url).query)).get("error_type", "") for each in pages
+    ]
+
+
+def test_fake__for_other_machines(start):
+    """On another address than this machine's own it says who can reach it, and answers no other name."""
+    command = start("fake", "--port", "0", "--host", "0.0.0.0")  # noqa: S104 - what is tested
+    found = settings(printed(command))
+    base = found["TIKTOK_OAUTH_BASE_URL"]
+    headers = {"Host": "rebound.example", "FakeTikTok-Control": "1"}
+    refused = requests.post(f"{base}/_control/reset", headers=headers, timeout=5)
+
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", base)
+    assert "Whoever reaches 0.0.0.0:" in command.err
+    assert "insecure=True" in command.err
+    assert 403 == refused.status_code
+
+
+def test_fake__of_this_machine(start):
+    """An address of this machine's own is no other machine's."""
+    command = start("fake", "--port", "0", "--host", "localhost")
+    found = settings(printed(command))
+
+    assert re.fullmatch(r"http://localhost:\d+", found["TIKTOK_OAUTH_BASE_URL"])
+    assert "Whoever" not in command.err
+    assert 200 == Remote(found["TIKTOK_OAUTH_BASE_URL"], requests).token().status_code
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -289,6 +415,10 @@ def test_fake__what_it_prints_is_for_a_shell(start, home):
         (["--port", "99999"], "The fake cannot be set up"),
         (["--redirect-uri", "http://app.example"], "The fake cannot be set up: redirect URI"),
         (["--rotation", "slow"], "invalid choice"),
+        (["--error-status", "99"], "The fake cannot be set up: error_status"),
+        (["--client-key", ""], "The fake cannot be set up: a client key"),
+        (["--scope", ""], "The fake cannot be set up: a scope"),
+        (["--host", "no-such-host.invalid"], "Port 9400 of no-such-host.invalid cannot be had"),
     ],
 )
 def test_bad__options(run, options, words):

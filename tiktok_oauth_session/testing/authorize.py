@@ -168,7 +168,9 @@ def _show(
             "errCode": problem.err_code,
             "logid": tiktok.log_id,
         }
-        return Reply.redirect(callback_url(record.url, details), error=problem.error)
+        here = urlsplit(record.url)
+        # Relative: whatever the browser calls this host.
+        return Reply.redirect(callback_url(f"{here.path}?{here.query}", details), error=problem.error)
     if record.method == "POST":
         return _decide(tiktok, record)
     return consent_page(tiktok, record)

@@ -277,16 +277,6 @@ def test_control__only_where_it_is_asked_for(fake):
 OURS = ("TIKTOK_OAUTH_BASE_URL", "TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET", "TIKTOK_REDIRECT_URI")
 
 
-def printed(command):
-    """Return what a fake printed before it began to wait."""
-    command.see("Ctrl-C ends it")
-    lines = [command.process.stdout.readline()]
-    while not lines[-1].startswith("export TIKTOK_REDIRECT_URI="):
-        assert lines[-1], "it ended"
-        lines.append(command.process.stdout.readline())
-    return "".join(lines)
-
-
 def settings(text):
     """Return what a shell has after it was told what a fake printed."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
@@ -301,7 +291,7 @@ def settings(text):
 def test_fake__serves_until_ctrl_c(start):
     """It prints what to set, serves, and ends with Ctrl-C without a word."""
     command = start("fake", "--port", "0", "--access-lifetime", "60")
-    text = printed(command)
+    text = command.settings()
     found = settings(text)
     reply = Remote(found["TIKTOK_OAUTH_BASE_URL"], requests).token()
     command.process.send_signal(signal.SIGINT)
@@ -318,7 +308,7 @@ def test_fake__serves_until_ctrl_c(start):
 
 def test_fake__what_it_prints_is_for_a_shell(start, home):
     """A shell that takes it over has a command that talks to the fake, and a script its platform."""
-    text = printed(start("fake", "--port", "0"))
+    text = start("fake", "--port", "0").settings()
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     line = f"{text}\n{sys.executable} -m tiktok_oauth_session doctor"
     done = subprocess.run(
@@ -341,7 +331,7 @@ def test_fake__what_it_prints_is_for_a_shell(start, home):
 def test_fake__says_who_may_log_in_and_where_to(start):
     """It names its redirect URIs and its users; both users are there, and are again after a reset."""
     own = "https://own.example/callback/"
-    text = printed(start("fake", "--port", "0", "--redirect-uri", own))
+    text = start("fake", "--port", "0", "--redirect-uri", own).settings()
     found = settings(text)
     with requests.Session() as http:
         http.headers["FakeTikTok-Control"] = "1"
@@ -359,7 +349,7 @@ def test_fake__says_who_may_log_in_and_where_to(start):
 def test_fake__options(start):
     """Key, scopes and the status of errors are what was asked for, and what a shell needs is quoted."""
     options = ("--client-key", "own key's", "--error-status", "400", "--scope", "video.list,video.upload")
-    found = settings(printed(start("fake", "--port", "0", *options, "--scope", "user.info.basic")))
+    found = settings(start("fake", "--port", "0", *options, "--scope", "user.info.basic").settings())
     remote = Remote(found["TIKTOK_OAUTH_BASE_URL"], requests)
     credentials = {
         "client_key": found["TIKTOK_CLIENT_KEY"],
@@ -387,7 +377,7 @@ def test_fake__options(start):
 def test_fake__for_other_machines(start):
     """On another address than this machine's own it says who can reach it, and answers no other name."""
     command = start("fake", "--port", "0", "--host", "0.0.0.0")  # noqa: S104 - what is tested
-    found = settings(printed(command))
+    found = settings(command.settings())
     base = found["TIKTOK_OAUTH_BASE_URL"]
     headers = {"Host": "rebound.example", "FakeTikTok-Control": "1"}
     refused = requests.post(f"{base}/_control/reset", headers=headers, timeout=5)
@@ -401,7 +391,7 @@ def test_fake__for_other_machines(start):
 def test_fake__of_this_machine(start):
     """An address of this machine's own is no other machine's."""
     command = start("fake", "--port", "0", "--host", "localhost")
-    found = settings(printed(command))
+    found = settings(command.settings())
 
     assert re.fullmatch(r"http://localhost:\d+", found["TIKTOK_OAUTH_BASE_URL"])
     assert "Whoever" not in command.err

@@ -325,8 +325,8 @@ def test_remove_connection__by_the_user(client, fake):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"client_id": "x"}, "undocumented here: client_id"),
-        ({"scope": "video.list"}, "undocumented here: scope"),
+        ({"client_id": "x"}, "undocumented for refresh: client_id"),
+        ({"scope": "video.list"}, "undocumented for refresh: scope"),
         ({"refresh_token": ""}, "missing a required parameter"),
         ({"client_key": None}, "missing a required parameter"),
         ({"client_secret": None}, "Client secret is missed in request."),

@@ -69,6 +69,7 @@ TOLERATED = {
         lambda c: c.exchange(c.code(code_challenge=hexadecimal("v" * 32)), code_verifier="v" * 32),
         "43 to 128",
     ),
+    "no state": (lambda c: c.exchange(c.code(state="")), "without state"),
     "an unknown parameter": (lambda c: c.exchange(c.code(colour="red")), "colour"),
     "an unknown field": (lambda c: c.profile("open_id,avatar_url_200"), "avatar_url_200"),
 }
@@ -186,4 +187,4 @@ def test_control__warnings():
         )
 
     assert "access_token" in asked.json()
-    assert ["undocumented here: scope"] == [each[:24] for each in listed.json()["warnings"]]
+    assert ["undocumented for client_token: scope"] == [each[:36] for each in listed.json()["warnings"]]

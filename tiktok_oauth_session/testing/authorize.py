@@ -85,35 +85,37 @@ def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
     """Return what is wrong with an authorization request, if anything is."""
     query, app = record.query, tiktok.app
     redirect_uri = query.get("redirect_uri", "")
-    known = _DOCUMENTED | _DOCUMENTED_IN_V2 | _OF_SDKS
-    unknown = [*_untolerated(tiktok, set(query) - known), *record.repeated]
     rules = (
         (query.get("client_key") == app.client_key, Problem("unauthorized_client", "client_key")),
-        (not unknown, Problem("invalid_request", "".join(unknown[:1]))),
+        (not record.repeated, Problem("invalid_request", "".join(record.repeated[:1]))),
         (
             query.get("response_type") == "code",
             Problem("unsupported_response_type", "response_type"),
         ),
         (app.registered(redirect_uri), Problem("invalid_request", "redirect_uri")),
         (_approved(tiktok, query.get("scope", "")), Problem("invalid_scope", "scope")),
-        (query.get("state"), Problem("invalid_request", "state")),
         (
             query.get("disable_auto_auth", "0") in ("0", "1"),
             Problem("invalid_request", "disable_auto_auth"),
         ),
     )
     broken = (problem for kept, problem in rules if not kept)
-    return next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
+    problem = next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
+    return problem or _find_undocumented(tiktok, query)
 
 
-def _untolerated(tiktok: TikTok, names: set[str]) -> list[str]:
-    """Return which undocumented parameters are refused."""
-    try:
-        for name in sorted(names):
-            tiktok.tolerate(f"undocumented on the authorize page: {name}")
-    except Refused:
-        return sorted(names)
-    return []
+def _find_undocumented(tiktok: TikTok, query: dict[str, str]) -> Problem | None:
+    """Return what this TikTok refuses only because nobody documents it; or note it all."""
+    unknown = sorted(set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2 - _OF_SDKS)
+    undocumented = {name: f"undocumented for authorize: {name}" for name in unknown}
+    if not query.get("state"):
+        undocumented["state"] = "a login without state"
+    for name, what in undocumented.items():
+        try:
+            tiktok.tolerate(what)
+        except Refused:
+            return Problem("invalid_request", name)
+    return None
 
 
 def _find_pkce_problem(query: dict[str, str], *, needed: bool) -> Problem | None:
@@ -178,9 +180,10 @@ def _show(
 
 def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
     query, form = record.query, record.form
-    redirect_uri, state = query["redirect_uri"], query["state"]
+    redirect_uri = query["redirect_uri"]
+    state = {"state": query["state"]} if query.get("state") else {}
     if form.get("decision") != ALLOW:
-        denied = {"error": "access_denied", "error_description": "access_denied", "state": state}
+        denied = {"error": "access_denied", "error_description": "access_denied", **state}
         return Reply.redirect(callback_url(redirect_uri, denied), error="access_denied")
     asked = tiktok.check_scopes(query["scope"])
     granted = [scope for scope in asked if scope == ALWAYS_GRANTED or scope in form]
@@ -191,7 +194,7 @@ def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
         surface=record.surface,
         challenge=query.get("code_challenge"),
     )
-    given = {"code": code, "scopes": ",".join(granted), "state": state}
+    given = {"code": code, "scopes": ",".join(granted), **state}
     return Reply.redirect(callback_url(redirect_uri, given))
 
 

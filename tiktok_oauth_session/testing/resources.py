@@ -79,7 +79,7 @@ def _fields(tiktok: TikTok, record: RequestRecord, documented: Collection[str]) 
     if not known:
         raise Refused(Reason.MALFORMED, f"fields: {unknown or 'required'}")
     if unknown:
-        tiktok.tolerate(f"fields: {unknown}")
+        tiktok.tolerate(f"undocumented for {record.endpoint}: fields={unknown}")
     return known
 
 

@@ -111,8 +111,8 @@ class TikTok:
             raise Refused(Reason.CLIENT)
 
     def check_scopes(self, scope: str) -> tuple[str, ...]:
-        """Return the scopes of a comma-separated list; an unapproved one is refused."""
-        scopes = tuple(scope.split(","))
+        """Return the scopes of a comma-separated list, each once; an unapproved one is refused."""
+        scopes = tuple(dict.fromkeys(scope.split(",")))
         if not set(scopes) <= set(self.app.scopes):
             raise Refused(Reason.SCOPE)
         return scopes

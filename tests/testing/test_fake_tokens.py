@@ -170,7 +170,7 @@ def test_refresh__lifetime_starts_anew(client, fake):
 
 
 @pytest.mark.parametrize(("seconds", "same"), [(29, True), (30, False), (31, False)])
-def test_refresh__grace(seconds, same):
+def test_refresh__grace(clock, seconds, same):
     """Within the grace period a spent token returns the same successor, aged; then nothing."""
     fake = FakeTikTok(rotation="grace")
     client = TokenClient(fake)

@@ -51,7 +51,7 @@ class FakeTikTok:
         revoke_body: The reply to a revocation: ``b"{}"`` or ``b""``.
         strict: Whether to refuse what is merely undocumented, too.
         app_name: The name on the consent page.
-        users: Who has a TikTok account; nobody named is one user whom nobody knows.
+        users: Who has a TikTok account; if nobody is named, one who is called Fake User.
         clock: Returns Unix seconds; None reads `time.time` at every call.
 
     Attributes:

@@ -52,6 +52,17 @@ def add_parser(subcommands: Any) -> None:
         metavar="NUMBER",
         help=f"the port; 0 takes a free one (default: {DEFAULT_PORT})",
     )
+    _add_app_options(parser)
+    _add_behaviour_options(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_app_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--client-key",
+        metavar="KEY",
+        help="the app's client key, which its made-up secret goes with (default: the same everywhere)",
+    )
     parser.add_argument(
         "--redirect-uri",
         action="append",
@@ -59,6 +70,15 @@ def add_parser(subcommands: Any) -> None:
         metavar="URI",
         help="register this redirect URI, too; may be repeated",
     )
+    parser.add_argument(
+        "--scope",
+        action="append",
+        metavar="SCOPES",
+        help="what the app is approved for, with commas; may be repeated (default: all that the fake knows)",
+    )
+
+
+def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--access-lifetime",
         type=float,
@@ -75,24 +95,12 @@ def add_parser(subcommands: Any) -> None:
         "keeps it (default: hard)",
     )
     parser.add_argument(
-        "--client-key",
-        metavar="KEY",
-        help="the app's client key, which its made-up secret goes with (default: the same everywhere)",
-    )
-    parser.add_argument(
-        "--scope",
-        action="append",
-        metavar="SCOPES",
-        help="what the app is approved for, with commas; may be repeated (default: all that the fake knows)",
-    )
-    parser.add_argument(
         "--error-status",
         type=int,
         default=200,
         metavar="STATUS",
         help="the HTTP status of OAuth errors, of which TikTok documents none (default: 200)",
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

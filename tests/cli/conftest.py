@@ -76,6 +76,15 @@ class Command:
             assert self._news.wait_for(lambda: re.search(pattern, self.err), PATIENCE_S), self.err
         return re.search(pattern, self.err)
 
+    def settings(self):
+        """Return what a fake prints before it waits."""
+        self.see("Ctrl-C ends it")
+        lines = [self.process.stdout.readline()]
+        while not lines[-1].startswith("export TIKTOK_REDIRECT_URI="):
+            assert lines[-1], "it ended"
+            lines.append(self.process.stdout.readline())
+        return "".join(lines)
+
     def end(self):
         """Wait for its end."""
         out = self.process.stdout.read()

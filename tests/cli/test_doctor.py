@@ -150,7 +150,8 @@ def test_doctor__no_such_store(run):
         (("client_key=sbaw-test-key", "client_key=other"), "client_key"),
         (("user.info.basic", "not.approved"), "scope"),
         (("callback", "other"), "redirect_uri"),
-        (("code_challenge=", "x="), "x"),
+        (("code_challenge=", "x="), "code_challenge"),
+        (("state=", "x=1&state="), "x"),
     ],
 )
 def test_explain__pages_of_the_fake(run, fake, change, kind):

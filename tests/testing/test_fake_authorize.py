@@ -56,6 +56,20 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.tags if name == tag]
 
 
+def test_authorize__a_scope_that_is_asked_for_twice(fake):
+    """A scope that an app names twice has one box, and is granted once."""
+    with fake.serve() as server, requests.Session() as browser:
+        page = Page(
+            browser.get(
+                url(f"{server.url}/v2/auth/authorize/", scope="user.info.basic,video.list,video.list")
+            ).text
+        )
+    callback = fake.authorize(url(scope="user.info.basic,video.list,video.list"))
+
+    assert ["user.info.basic", "video.list"] == [each["name"] for each in page.find("input")]
+    assert "user.info.basic,video.list" == query_of(callback)["scopes"]
+
+
 @pytest.mark.parametrize("page", [PAGE, PAGE.rstrip("/"), "http://127.0.0.1:1/v2/auth/authorize/"])
 def test_authorize__grants_what_was_asked(fake, page):
     """The callback carries code, granted scopes and the state, unchanged."""

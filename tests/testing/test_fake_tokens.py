@@ -170,7 +170,7 @@ def test_refresh__lifetime_starts_anew(client, fake):
 
 
 @pytest.mark.parametrize(("seconds", "same"), [(29, True), (30, False), (31, False)])
-def test_refresh__grace(seconds, same):
+def test_refresh__grace(clock, seconds, same):
     """Within the grace period a spent token returns the same successor, aged; then nothing."""
     fake = FakeTikTok(rotation="grace")
     client = TokenClient(fake)
@@ -325,8 +325,8 @@ def test_remove_connection__by_the_user(client, fake):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"client_id": "x"}, "undocumented here: client_id"),
-        ({"scope": "video.list"}, "undocumented here: scope"),
+        ({"client_id": "x"}, "undocumented for refresh: client_id"),
+        ({"scope": "video.list"}, "undocumented for refresh: scope"),
         ({"refresh_token": ""}, "missing a required parameter"),
         ({"client_key": None}, "missing a required parameter"),
         ({"client_secret": None}, "Client secret is missed in request."),

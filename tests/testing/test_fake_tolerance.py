@@ -15,6 +15,7 @@ from tiktok_oauth_session.testing import FakePageError, FakeTikTok
 from tiktok_oauth_session.testing.control import serve_with_controls
 
 DESKTOP = "http://127.0.0.1:3455/callback/"
+USER_INFO = "https://open.tiktokapis.com/v2/user/info/"
 VERIFIER = "v" * 43
 
 
@@ -38,6 +39,15 @@ class Client(TokenClient):
         """Refresh a new token."""
         return self.refresh(self.fake.issue_token()["refresh_token"], **extra)
 
+    def profile(self, fields):
+        """Read fields of the profile; return them, or the error, and a token that did."""
+        token = self.fake.issue_token()["access_token"]
+        reply = self.http.get(
+            USER_INFO, params={"fields": fields}, headers={"Authorization": f"Bearer {token}"}
+        )
+        told = reply.json()
+        return {**told["data"].get("user", {"error": told["error"]["code"]}), "access_token": token}
+
 
 def pkce(client, verifier=VERIFIER, challenge=hexadecimal):
     """Log in with PKCE."""
@@ -55,7 +65,35 @@ TOLERATED = {
     "a verifier of 32 characters": (lambda c: pkce(c, verifier="v" * 32), "43 to 128"),
     "scope on refresh": (lambda c: c.refresh_new(scope="user.info.basic"), "scope"),
     "Basic beside the body": (lambda c: c.refresh_new(auth=("k", "s")), "Authorization"),
-    "an SDK's parameters": (lambda c: c.exchange(c.code(device_platform="android")), "device_platform"),
+    "a verifier of 32 characters without a method": (
+        lambda c: c.exchange(c.code(code_challenge=hexadecimal("v" * 32)), code_verifier="v" * 32),
+        "43 to 128",
+    ),
+    "no state": (lambda c: c.exchange(c.code(state="")), "without state"),
+    "an unknown parameter": (lambda c: c.exchange(c.code(colour="red")), "colour"),
+    "an unknown field": (lambda c: c.profile("open_id,avatar_url_200"), "avatar_url_200"),
+}
+
+#: What TikTok's own SDKs send to the authorize page. Source: WebAuthHelper.kt of opensdk-android and
+#: TikTokAuthRequest+URLParams.swift of opensdk-ios.
+SDKS = {
+    "Android": {
+        "sdk_name": "tiktok_sdk_auth",
+        "device_platform": "android",
+        "app_identity": hexadecimal("com.example.app"),
+        "certificate": hexadecimal("certificate"),
+        "lang": "en",
+        "code_challenge": hexadecimal(VERIFIER),
+    },
+    "iOS": {
+        "request_id": "1",
+        "app_identity": hexadecimal("com.example.app"),
+        "device_platform": "iphone",
+        "sdk_name": "tiktok_sdk_auth",
+        "sdk_version": "2.5.0",
+        "from": "opensdk",
+        "code_challenge": hexadecimal(VERIFIER),
+    },
 }
 
 
@@ -81,8 +119,28 @@ def test_strict(act):
     except FakePageError as error:
         refused = error.error
 
-    assert "invalid_request" == refused
+    assert refused in ("invalid_request", "invalid_params")
     assert [] == client.fake.warnings
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("sent", SDKS.values(), ids=SDKS)
+def test_sdks(sent, strict):
+    """What TikTok's own SDKs send is accepted by every fake, and worth no warning."""
+    client = Client(strict=strict)
+
+    reply = client.exchange(client.code(**sent), code_verifier=VERIFIER)
+
+    assert client.fake.is_alive(reply["access_token"])
+    assert [] == client.fake.warnings
+
+
+def test_unknown_field():
+    """A field that nobody documents is not answered, beside one that is."""
+    client = Client(strict=False)
+
+    assert {"open_id", "access_token"} == set(client.profile("open_id,avatar_url_200"))
+    assert "invalid_params" == client.profile("avatar_url_200")["error"]
 
 
 @pytest.mark.parametrize(
@@ -129,4 +187,4 @@ def test_control__warnings():
         )
 
     assert "access_token" in asked.json()
-    assert ["undocumented here: scope"] == [each[:24] for each in listed.json()["warnings"]]
+    assert ["undocumented for client_token: scope"] == [each[:36] for each in listed.json()["warnings"]]

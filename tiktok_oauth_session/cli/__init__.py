@@ -43,6 +43,8 @@ _SECRET_OPTIONS = tuple(
     f"--{name}"
     for name in ("access-token", "client-key", "client-secret", "refresh-token", "secret", "token")
 )
+#: What shows nobody's secret: the key of an app that a fake makes up.
+_MADE_UP = ("fake", "--client-key")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -121,7 +123,8 @@ def _with_output(code: int) -> int:
 @without_variables
 def _run(argv: list[str]) -> int:
     for argument in argv:
-        if argument.partition("=")[0] in _SECRET_OPTIONS:
+        option = argument.partition("=")[0]
+        if option in _SECRET_OPTIONS and (*argv[:1], option) != _MADE_UP:
             raise Stop(
                 "Secrets are not taken from the command line, which everybody on this machine can read and "
                 "your shell keeps: put them into the environment or a file, as tiktok-oauth doctor says.",

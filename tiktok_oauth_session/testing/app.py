@@ -73,6 +73,10 @@ class App:
 
     def __post_init__(self) -> None:
         """Apply the rules of the developer portal."""
+        if not self.client_key:
+            raise ValueError("a client key has at least one character")
+        if not all(self.scopes):
+            raise ValueError("a scope has at least one character")
         if not 1 <= len(self.redirect_uris) <= MAX_REDIRECT_URIS:
             raise ValueError(f"an app has 1 to {MAX_REDIRECT_URIS} redirect URIs")
         for redirect_uri in self.redirect_uris:
@@ -120,6 +124,8 @@ class Policy:
     strict: bool
 
     def __post_init__(self) -> None:
-        """Catch a misspelt rotation mode."""
+        """Catch a misspelt rotation mode, and what is no HTTP status of a reply."""
         if self.rotation not in ("hard", "grace", "none"):
             raise ValueError(f"rotation must be 'hard', 'grace' or 'none', not {self.rotation!r}")
+        if self.error_status not in range(200, 600):
+            raise ValueError(f"error_status must be from 200 to 599, not {self.error_status}")

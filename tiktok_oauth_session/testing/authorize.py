@@ -24,6 +24,19 @@ ALWAYS_GRANTED = "user.info.basic"  # the one scope that the user cannot untick
 
 _DOCUMENTED = {"client_key", "response_type", "scope", "redirect_uri", "state"}
 _DOCUMENTED_IN_V2 = {"disable_auto_auth", "code_challenge", "code_challenge_method"}
+#: What TikTok's own SDKs add where they open a browser.
+#: Source: WebAuthHelper.kt of https://github.com/tiktok/tiktok-opensdk-android and
+#: TikTokAuthRequest+URLParams.swift of https://github.com/tiktok/tiktok-opensdk-ios
+_OF_SDKS = {
+    "app_identity",
+    "certificate",
+    "device_platform",
+    "from",
+    "lang",
+    "request_id",
+    "sdk_name",
+    "sdk_version",
+}
 
 
 class FakePageError(Exception):
@@ -72,34 +85,37 @@ def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
     """Return what is wrong with an authorization request, if anything is."""
     query, app = record.query, tiktok.app
     redirect_uri = query.get("redirect_uri", "")
-    unknown = [*_untolerated(tiktok, set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2), *record.repeated]
     rules = (
         (query.get("client_key") == app.client_key, Problem("unauthorized_client", "client_key")),
-        (not unknown, Problem("invalid_request", "".join(unknown[:1]))),
+        (not record.repeated, Problem("invalid_request", "".join(record.repeated[:1]))),
         (
             query.get("response_type") == "code",
             Problem("unsupported_response_type", "response_type"),
         ),
         (app.registered(redirect_uri), Problem("invalid_request", "redirect_uri")),
         (_approved(tiktok, query.get("scope", "")), Problem("invalid_scope", "scope")),
-        (query.get("state"), Problem("invalid_request", "state")),
         (
             query.get("disable_auto_auth", "0") in ("0", "1"),
             Problem("invalid_request", "disable_auto_auth"),
         ),
     )
     broken = (problem for kept, problem in rules if not kept)
-    return next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
+    problem = next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
+    return problem or _find_undocumented(tiktok, query)
 
 
-def _untolerated(tiktok: TikTok, names: set[str]) -> list[str]:
-    """Return which undocumented parameters are refused."""
-    try:
-        for name in sorted(names):
-            tiktok.tolerate(f"undocumented on the authorize page: {name}")
-    except Refused:
-        return sorted(names)
-    return []
+def _find_undocumented(tiktok: TikTok, query: dict[str, str]) -> Problem | None:
+    """Return what this TikTok refuses only because nobody documents it; or note it all."""
+    unknown = sorted(set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2 - _OF_SDKS)
+    undocumented = {name: f"undocumented for authorize: {name}" for name in unknown}
+    if not query.get("state"):
+        undocumented["state"] = "a login without state"
+    for name, what in undocumented.items():
+        try:
+            tiktok.tolerate(what)
+        except Refused:
+            return Problem("invalid_request", name)
+    return None
 
 
 def _find_pkce_problem(query: dict[str, str], *, needed: bool) -> Problem | None:
@@ -154,7 +170,9 @@ def _show(
             "errCode": problem.err_code,
             "logid": tiktok.log_id,
         }
-        return Reply.redirect(callback_url(record.url, details), error=problem.error)
+        here = urlsplit(record.url)
+        # Relative: whatever the browser calls this host.
+        return Reply.redirect(callback_url(f"{here.path}?{here.query}", details), error=problem.error)
     if record.method == "POST":
         return _decide(tiktok, record)
     return consent_page(tiktok, record)
@@ -162,9 +180,10 @@ def _show(
 
 def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
     query, form = record.query, record.form
-    redirect_uri, state = query["redirect_uri"], query["state"]
+    redirect_uri = query["redirect_uri"]
+    state = {"state": query["state"]} if query.get("state") else {}
     if form.get("decision") != ALLOW:
-        denied = {"error": "access_denied", "error_description": "access_denied", "state": state}
+        denied = {"error": "access_denied", "error_description": "access_denied", **state}
         return Reply.redirect(callback_url(redirect_uri, denied), error="access_denied")
     asked = tiktok.check_scopes(query["scope"])
     granted = [scope for scope in asked if scope == ALWAYS_GRANTED or scope in form]
@@ -175,7 +194,7 @@ def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
         surface=record.surface,
         challenge=query.get("code_challenge"),
     )
-    given = {"code": code, "scopes": ",".join(granted), "state": state}
+    given = {"code": code, "scopes": ",".join(granted), **state}
     return Reply.redirect(callback_url(redirect_uri, given))
 
 

@@ -7,7 +7,7 @@ request                     what it does
 `POST fail`                 `endpoint`, `kind`, `times` and details: plans an accident.
 `POST heal`                 Cancels every planned accident.
 `POST reset`                Forgets tokens, codes, users, requests, accidents; resets the clock.
-`POST user`                 `open_id`, `display_name`: adds a user.
+`POST user`                 `open_id`, `display_name`, `videos`: adds a user, or changes one.
 `POST remove`               `open_id`: the user removes the app; all their tokens die.
 `POST scan`                 `url`, `open_id`, `grant`: a phone scans a QR code.
 `POST confirm`              `url`, `open_id`, `grant`: the user allows that login.
@@ -22,12 +22,14 @@ Parameters come in the query, a form or a JSON object. Replies are JSON objects;
 with `error`. What TikTok's own paths answer is the same with and without these.
 
 Every request has to carry the header ``FakeTikTok-Control: 1``, which a page of another origin cannot make a
-browser send, and one of this machine's own names as its host, which a rebound name is not. Else: HTTP 403.
+browser send, and a host that nobody can have rebound to this machine: an address, ``localhost``, or the very
+name that the fake was told to listen on. Else: HTTP 403.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import ipaddress
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,31 +37,33 @@ from .exchange import Exchange, RequestHandler
 from .fake import FakeTikTok
 from .faults import Fault
 from .records import Reply, RequestRecord
-from .server import FakeServer
+from .server import HOST, FakeServer
 
 PREFIX = "/_control/"
 #: What every request has to carry.
 HEADER = "FakeTikTok-Control"
-HOSTS = ("127.0.0.1", "localhost", "::1")
+LOCALHOST = "localhost"
 
 _Answer = Callable[[FakeTikTok, dict[str, Any]], dict[str, Any]]
 
 
-def serve_with_controls(fake: FakeTikTok, port: int = 0) -> FakeServer:
-    """Start a server on 127.0.0.1 that also answers below ``/_control/``.
+def serve_with_controls(fake: FakeTikTok, port: int = 0, host: str = HOST) -> FakeServer:
+    """Start a server that also answers below ``/_control/``.
 
     Args:
         fake: The fake to serve and to control.
         port: The port; 0 takes a free one.
+        host: The address or name to listen on. Whoever reaches it can use and control the fake.
     """
-    return FakeServer(_ControlHandler(fake), port)
+    return FakeServer(_ControlHandler(fake, host), port, host)
 
 
 class _ControlHandler:
     """Handles requests below ``/_control/``, and gives all others to the fake's own handler."""
 
-    def __init__(self, fake: FakeTikTok) -> None:
+    def __init__(self, fake: FakeTikTok, host: str) -> None:
         self._fake = fake
+        self._names = (LOCALHOST, host.lower())
         self._handler: RequestHandler = fake._handler  # noqa: SLF001 - the same package's
 
     def receive(self, method: str, url: str, headers: Mapping[str, str], sent: bytes) -> Exchange:
@@ -67,19 +71,22 @@ class _ControlHandler:
         record = RequestRecord.read(method, url, headers, sent, self._fake.now())
         if not record.path.startswith(PREFIX):
             return self._handler.receive(method, url, headers, sent)
-        return _ControlExchange(self._fake, self._handler, record)
+        return _ControlExchange(self._fake, self._handler, record, self._names)
 
 
 class _ControlExchange(Exchange):
     """A request to control the fake; it is in no record and meets with no accident."""
 
-    def __init__(self, fake: FakeTikTok, handler: RequestHandler, record: RequestRecord) -> None:
+    def __init__(
+        self, fake: FakeTikTok, handler: RequestHandler, record: RequestRecord, names: Collection[str]
+    ) -> None:
         super().__init__(handler, record, None, Fault())
         self._fake = fake
+        self._names = names
 
     def reply(self, wait: Callable[[float], bool]) -> Reply | None:
         """Do what is asked."""
-        if complaint := _complaint_about(self.record):
+        if complaint := _complaint_about(self.record, self._names):
             return Reply.json(403, {"error": complaint})
         known = _ANSWERS.get((self.record.method, self.record.path.removeprefix(PREFIX).rstrip("/")))
         if known is None:
@@ -92,15 +99,22 @@ class _ControlExchange(Exchange):
             return Reply.json(400, {"error": what})
 
 
-def _complaint_about(record: RequestRecord) -> str:
+def _complaint_about(record: RequestRecord, names: Collection[str]) -> str:
     """Return why a request may be a stranger's page's; an empty string if it is none."""
     try:
         host = urlsplit(f"//{record.headers.get('Host', '')}").hostname
     except ValueError:
         host = None
-    if host not in HOSTS:
+    if host not in names and not _is_address(host):
         return f"not for the host {host}"
     return "" if record.headers.get(HEADER) else f"needs the header {HEADER}: 1"
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host or ""))
+    except ValueError:
+        return False
 
 
 def _advance(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
@@ -134,7 +148,8 @@ def _reset(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
 
 
 def _user(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
-    return {"open_id": fake.add_user(**asked).open_id}
+    videos = _number(asked.pop("videos", None))
+    return {"open_id": fake.add_user(**asked, videos=videos).open_id}
 
 
 def _remove(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:

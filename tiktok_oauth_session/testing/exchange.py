@@ -14,6 +14,7 @@ from .grants import Refused
 from .records import Reply, RequestRecord
 from .routes import Route
 from .tiktok import TikTok
+from .users import User
 
 Hook = Callable[[RequestRecord], object]
 
@@ -25,9 +26,11 @@ ROUTES: Mapping[str, Route] = {
 class RequestHandler:
     """Takes requests, from an adapter or from a socket; one lock guards all state."""
 
-    def __init__(self, app: App, policy: Policy, clock: Callable[[], float] | None) -> None:
+    def __init__(
+        self, app: App, policy: Policy, clock: Callable[[], float] | None, users: tuple[User, ...]
+    ) -> None:
         self.lock: threading.RLock = threading.RLock()
-        self.tiktok: TikTok = TikTok(app, policy, clock)
+        self.tiktok: TikTok = TikTok(app, policy, clock, users)
         self.faults: FaultQueue = FaultQueue()
         self.records: list[RequestRecord] = []
         self.hooks: dict[tuple[str, str], list[Hook]] = defaultdict(list)

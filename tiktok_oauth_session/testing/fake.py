@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import requests
 
@@ -51,6 +51,7 @@ class FakeTikTok:
         revoke_body: The reply to a revocation: ``b"{}"`` or ``b""``.
         strict: Whether to refuse what is merely undocumented, too.
         app_name: The name on the consent page.
+        users: Who has a TikTok account; if nobody is named, one who is called Fake User.
         clock: Returns Unix seconds; None reads `time.time` at every call.
 
     Attributes:
@@ -79,6 +80,7 @@ class FakeTikTok:
         revoke_body: bytes = b"{}",
         strict: bool = False,
         app_name: str = "Test App",
+        users: Iterable[User] = (),
         clock: Callable[[], float] | None = None,
     ) -> None:
         app = App(client_key, client_secret, tuple(redirect_uris), tuple(scopes), app_name)
@@ -97,7 +99,7 @@ class FakeTikTok:
         )
         self.client_key = client_key
         self.client_secret = client_secret
-        self._handler = RequestHandler(app, policy, clock)
+        self._handler = RequestHandler(app, policy, clock, tuple(users))
         self._tiktok = self._handler.tiktok
         self._lock = self._handler.lock
 
@@ -153,7 +155,7 @@ class FakeTikTok:
                 page = browser.post(url, answers, allow_redirects=False)
                 page.raise_for_status()
         location = page.headers["Location"]
-        FakePageError.check(location)
+        FakePageError.check(urljoin(url, location))
         return location
 
     # -- its clock and its accidents -----------------------------------------------------
@@ -259,27 +261,25 @@ class FakeTikTok:
 
     @property
     def users(self) -> list[User]:
-        """The users, the default one first."""
+        """The users, those that it began with first."""
         with self._lock:
             return list(self._tiktok.users.values())
 
     def add_user(
         self,
         open_id: str | None = None,
-        display_name: str = "Another User",
-        videos: int | Iterable[Mapping[str, Any]] = 3,
+        display_name: str | None = None,
+        videos: int | Iterable[Mapping[str, Any]] | None = None,
     ) -> User:
-        """Add a user.
+        """Add a user, or change the one who has this open_id already: what is not given stays.
 
         Args:
             open_id: Their id; None makes a random UUID.
-            display_name: Their name.
-            videos: How many, or the fields that matter of each; newest first.
+            display_name: Their name; at first "Another User".
+            videos: How many, or the fields that matter of each; at first 3.
         """
-        user = User.make(open_id, display_name, videos)
         with self._lock:
-            self._tiktok.users[user.open_id] = user
-        return user
+            return self._tiktok.put_user(open_id, display_name, videos)
 
     def issue_token(
         self, scopes: Iterable[str] | None = None, user: User | str | None = None

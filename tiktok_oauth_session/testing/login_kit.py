@@ -78,11 +78,11 @@ def check_form(
     if record.query:
         raise Refused(Reason.MALFORMED, f"no query string is documented: {page}")
     if "Authorization" in record.headers:
-        tiktok.tolerate(f"no Authorization header is documented: {page}")
+        tiktok.tolerate(f"undocumented for {record.endpoint}: an Authorization header: {page}")
     undocumented = sorted(set(record.form) - {*required, *optional})
     if undocumented:
         names = ", ".join(undocumented)
-        tiktok.tolerate(f"undocumented here: {names}: {page}")
+        tiktok.tolerate(f"undocumented for {record.endpoint}: {names}: {page}")
     if record.repeated:
         raise Refused(Reason.MALFORMED, f"repeated: {', '.join(record.repeated)}")
     missing = [name for name in required if not record.form.get(name)]

@@ -77,7 +77,7 @@ def _user_choice(users: list[User]) -> str:
 
 def consent_page(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Return the page that asks the user for each scope; it posts back to its own URL."""
-    scopes = record.query["scope"].split(",")
+    scopes = tiktok.check_scopes(record.query["scope"])
     here = urlsplit(record.url)
     action = escape(f"{here.path}?{here.query}")
     name = escape(tiktok.app.name)

@@ -8,7 +8,7 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from .grants import Reason, Refused, TokenSet
@@ -72,12 +72,15 @@ def _granted(tiktok: TikTok, record: RequestRecord, scopes: Iterable[str]) -> To
     return tokens
 
 
-def _fields(record: RequestRecord, known: Iterable[str]) -> list[str]:
-    fields = record.query.get("fields", "").split(",")
-    unknown = sorted(set(fields) - set(known))
+def _fields(tiktok: TikTok, record: RequestRecord, documented: Collection[str]) -> list[str]:
+    asked = [field for field in record.query.get("fields", "").split(",") if field]
+    known = [field for field in asked if field in documented]
+    unknown = ", ".join(sorted(set(asked) - set(known)))
+    if not known:
+        raise Refused(Reason.MALFORMED, f"fields: {unknown or 'required'}")
     if unknown:
-        raise Refused(Reason.MALFORMED, f"fields: {', '.join(unknown) or 'required'}")
-    return fields
+        tiktok.tolerate(f"undocumented for {record.endpoint}: fields={unknown}")
+    return known
 
 
 def _json(record: RequestRecord) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def whole_number(content: dict[str, Any], name: str, default: int, maximum: int)
 def user_info(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Answer with the asked profile fields, if every one of them is covered by a scope."""
     tokens = _granted(tiktok, record, FIELDS_OF_SCOPE)
-    fields = _fields(record, SCOPE_OF_FIELD)
+    fields = _fields(tiktok, record, SCOPE_OF_FIELD)
     missing = sorted({SCOPE_OF_FIELD[field] for field in fields} - set(tokens.scopes))
     if missing:
         raise Refused(Reason.FIELD_SCOPE, ", ".join(missing))
@@ -119,7 +122,7 @@ def user_info(tiktok: TikTok, record: RequestRecord) -> Reply:
 def video_list(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Answer with one page of the user's videos, newest first."""
     tokens = _granted(tiktok, record, ["video.list"])
-    fields, content = _fields(record, VIDEO_FIELDS), _json(record)
+    fields, content = _fields(tiktok, record, VIDEO_FIELDS), _json(record)
     count = whole_number(content, "max_count", DEFAULT_PAGE_VIDEOS, MAX_PAGE_VIDEOS)
     cursor = whole_number(content, "cursor", 0, 10**15)
     return _ok(tiktok, tokens.user.page(fields, cursor, count))
@@ -128,7 +131,7 @@ def video_list(tiktok: TikTok, record: RequestRecord) -> Reply:
 def video_query(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Answer with those of the asked videos that are the user's."""
     tokens = _granted(tiktok, record, ["video.list"])
-    fields, filters = _fields(record, VIDEO_FIELDS), _json(record).get("filters")
+    fields, filters = _fields(tiktok, record, VIDEO_FIELDS), _json(record).get("filters")
     return _ok(tiktok, {"videos": select_videos(tokens, fields, filters)})
 
 

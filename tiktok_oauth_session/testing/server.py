@@ -1,4 +1,4 @@
-"""TikTok on a real socket: HTTP/1.1 with keep-alive on 127.0.0.1, one thread per connection."""
+"""TikTok on a real socket: HTTP/1.1 with keep-alive, one thread per connection."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .exchange import Exchange
 from .records import Reply
 
 HOST = "127.0.0.1"
+ALL_ADDRESSES = ("", "0.0.0.0")  # noqa: S104 - compared with, not listened on
 BACKLOG = 1024
 POLL_S = 0.02  # how long stopping may have to wait for the accepting thread
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST, not FIN
@@ -38,11 +39,11 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = BACKLOG
     allow_reuse_port = False
 
-    def __init__(self, handler: Handler, port: int) -> None:
+    def __init__(self, handler: Handler, host: str, port: int) -> None:
         self.handler = handler
         self.idle: set[socket.socket] = set()
         self.closing = False
-        super().__init__((HOST, port), _Connection)
+        super().__init__((host, port), _Connection)
 
     def server_bind(self) -> None:
         # HTTPServer would look its own name up in the DNS here.
@@ -89,10 +90,10 @@ class _Connection(BaseHTTPRequestHandler):
         except ValueError:
             self.send_error(HTTPStatus.BAD_REQUEST)
             return
-        port = self.server.server_address[1]
+        host, port = self.server.server_address[:2]
         exchange = self.server.handler.receive(
             self.command,
-            f"http://{HOST}:{port}{self.path}",
+            f"http://{host!s}:{port}{self.path}",
             dict(self.headers.items()),
             sent,
         )
@@ -158,25 +159,26 @@ def _length(text: str, base: int) -> int:
 
 
 class FakeServer:
-    """A running fake TikTok on 127.0.0.1; also a context manager that stops it.
+    """A running fake TikTok; also a context manager that stops it.
 
     Attributes:
         port: The port, which stays the same when it stops and starts listening again.
         url: The base URL below which every path of every surface is found.
     """
 
-    def __init__(self, handler: Handler, port: int) -> None:
+    def __init__(self, handler: Handler, port: int, host: str = HOST) -> None:
         self._handler = handler
+        self._host = host
         self._listener: _Listener | None = None
         self.port: int = port
         self.start_listening()
-        self.url: str = f"http://{HOST}:{self.port}"
+        self.url: str = f"http://{HOST if host in ALL_ADDRESSES else host}:{self.port}"
 
     def start_listening(self) -> None:
         """Accept connections, on the same port as before; does nothing while it does."""
         if self._listener is not None:
             return
-        self._listener = _Listener(self._handler, self.port)
+        self._listener = _Listener(self._handler, self._host, self.port)
         self.port = self._listener.server_address[1]
         threading.Thread(
             target=self._listener.serve_forever, args=(POLL_S,), name="FakeTikTok", daemon=True

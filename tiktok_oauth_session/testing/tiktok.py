@@ -15,7 +15,8 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from .app import App, Policy, is_loopback
@@ -34,17 +35,19 @@ def _token(prefix: str, ending: str) -> str:
 class TikTok:
     """TikTok's memory for one app, and the rules that change it."""
 
-    def __init__(self, app: App, policy: Policy, clock: Callable[[], float] | None) -> None:
+    def __init__(
+        self, app: App, policy: Policy, clock: Callable[[], float] | None, users: tuple[User, ...]
+    ) -> None:
         self.app = app
         self.policy = policy
         self._clock = clock
-        self._default_user = User.make(None, "Fake User", 3)
+        self._first_users = users or (User.make(None, "Fake User", 3),)
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the app and the default user; the clock shows real time again."""
+        """Forget everything but the app and its first users; the clock shows real time again."""
         self.offset_s: float = 0.0
-        self.users: dict[str, User] = {self._default_user.open_id: self._default_user}
+        self.users: dict[str, User] = {user.open_id: user for user in self._first_users}
         self.codes: dict[str, Code] = {}
         self.qr_codes: dict[str, QRCode] = {}
         self.by_access: dict[str, TokenSet] = {}
@@ -78,6 +81,19 @@ class TikTok:
         if what not in self.warnings:
             self.warnings.append(what)
 
+    def put_user(
+        self, open_id: str | None, display_name: str | None, videos: int | Iterable[Mapping[str, Any]] | None
+    ) -> User:
+        """Add a user, or change the one who has this open_id, in what is not None."""
+        known = self.users.get(open_id or "")
+        name = display_name or (known.display_name if known else "Another User")
+        user = User.make(open_id, name, 3 if videos is None else videos)
+        if known:
+            kept = known.videos if videos is None else user.videos
+            user = replace(user, union_id=known.union_id, videos=kept)
+        self.users[user.open_id] = user
+        return user
+
     def user(self, who: User | str | None) -> User:
         """Return a user by object or open_id; None means the first one.
 
@@ -95,8 +111,8 @@ class TikTok:
             raise Refused(Reason.CLIENT)
 
     def check_scopes(self, scope: str) -> tuple[str, ...]:
-        """Return the scopes of a comma-separated list; an unapproved one is refused."""
-        scopes = tuple(scope.split(","))
+        """Return the scopes of a comma-separated list, each once; an unapproved one is refused."""
+        scopes = tuple(dict.fromkeys(scope.split(",")))
         if not set(scopes) <= set(self.app.scopes):
             raise Refused(Reason.SCOPE)
         return scopes
@@ -227,6 +243,8 @@ class TikTok:
             raise Refused(Reason.SCOPE if alive else Reason.TOKEN)
         if self.now() >= known.access_expires_at:
             raise Refused(Reason.TOKEN_EXPIRED)
+        # As they are by now.
+        known.user = self.users[known.user.open_id]
         return known
 
     def is_alive(self, token: str) -> bool:

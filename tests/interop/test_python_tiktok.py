@@ -7,25 +7,36 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from pytiktok import KitApi, PyTiktokError
 
-CALLBACK = "https://app.example/callback/"
 SCOPE = "user.info.basic,video.list"
 
 
 @pytest.fixture
-def api(fake, monkeypatch):
+def site(tiktok):
+    """The fake, and where it is."""
+    return tiktok()
+
+
+@pytest.fixture
+def fake(site):
+    """The fake."""
+    return site.fake
+
+
+@pytest.fixture
+def api(site, monkeypatch):
     """python-tiktok's client, sent to the fake over real HTTP."""
-    with fake.serve() as server:
-        monkeypatch.setattr(KitApi, "AUTHORIZE_URL", f"{server.url}/auth/authorize/")
-        client = KitApi(
-            client_id=fake.client_key,
-            client_secret=fake.client_secret,
-            redirect_uri=CALLBACK,
-            scope=SCOPE,
-            timeout=10,
-            base_url=server.url,
-        )
-        yield client
-        client.session.close()
+    # It has no option for this one.
+    monkeypatch.setattr(KitApi, "AUTHORIZE_URL", f"{site.url}/auth/authorize/")
+    client = KitApi(
+        client_id=site.fake.client_key,
+        client_secret=site.fake.client_secret,
+        redirect_uri=site.redirect_uri,
+        scope=SCOPE,
+        timeout=10,
+        base_url=site.url,
+    )
+    yield client
+    client.session.close()
 
 
 @pytest.fixture
@@ -88,6 +99,17 @@ def test_python_tiktok__revokes(fake, connected):
     assert not fake.is_alive(token.access_token)
     with pytest.raises(PyTiktokError):
         api.get_user_info(token.open_id)
+
+
+def test_python_tiktok__all_of_it(site, connected):
+    """It does all that there is to do, and the fake notes nothing."""
+    api, token = connected
+
+    api.get_user_info(token.open_id)
+    newer = api.refresh_access_token(token.refresh_token).data
+    api.revoke_access_token(token.open_id, newer.access_token)
+
+    site.check("python-tiktok")
 
 
 def test_python_tiktok__refused(fake, api):

@@ -7,6 +7,7 @@ import logging
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
@@ -103,6 +104,9 @@ class Visitor:
 
     def get(self, path, **options):
         return self._browser.get(path, base_url=self._base_url, **options)
+
+    def post(self, path):
+        return self._browser.post(path, base_url=self._base_url)
 
     def begin(self, **parameters):
         """Go to TikTok; return the address that the application sent the browser to."""
@@ -691,3 +695,56 @@ def test_log__no_secret(fake, store, visitor, clock, caplog):
     assert old != new
     assert "a login with TikTok failed" in caplog.text
     assert [] == [secret for secret in secrets if secret in caplog.text]
+
+
+# --- its page ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(fake, tmp_path):
+    """The code of the page, block by block, and the names that it uses."""
+    text = (Path(__file__).parents[2] / "docs/flask.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    names = {
+        "__name__": "__main__",
+        "SECRET_KEY": "fake",
+        "CLIENT_KEY": fake.client_key,
+        "CLIENT_SECRET": fake.client_secret,
+        "users": {},
+    }
+    return [block.replace("/var/lib/app/tokens", str(tmp_path)) for block in blocks], names
+
+
+def test_page__usage(fake, page):
+    """The first application of the page logs in, shows who it is, logs out, and disconnects."""
+    (usage, _), names = page
+    exec(usage, names)  # noqa: S102 - our own documentation
+    visitor = Visitor(names["app"], fake, base_url=PUBLIC)
+
+    assert "/tiktok" == visitor.get("/").headers["Location"]
+    visitor.log_in()
+    assert "First User" == visitor.name
+    visitor.post("/logout")
+    assert "/tiktok" == visitor.get("/").headers["Location"]
+    assert [] == fake.requests_to("revoke")
+    visitor.log_in()
+    visitor.post("/disconnect")
+    assert 1 == len(fake.requests_to("revoke"))
+    assert "/tiktok" == visitor.get("/").headers["Location"]
+
+
+def test_page__users(fake, page):
+    """The second one makes a user, knows them by its own session, and flashes what TikTok says."""
+    (usage, more), names = page
+    app, _, rest = usage.partition("blueprint = make")
+    exec(app, names)  # noqa: S102 - our own documentation
+    exec(more, names)  # noqa: S102 - our own documentation
+    exec(rest[rest.index("app.register_blueprint") :], names)  # noqa: S102 - our own documentation
+    visitor = Visitor(names["app"], fake, base_url=PUBLIC)
+
+    assert "/" == visitor.log_in(deny=True).headers["Location"]
+    assert "TikTok did not log you in: access_denied" in visitor.cookie
+    visitor.log_in()
+    assert "First User" == names["users"]["first-user"]["display_name"] == visitor.name
+    assert '"user": "first-user"' in visitor.cookie
+    assert "oauth_open_id" not in visitor.cookie

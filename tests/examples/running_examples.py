@@ -32,6 +32,11 @@ class Example:
     #: What is done before it is served for the first time.
     prepare: tuple[str, ...] = ()
 
+    @property
+    def is_up(self):
+        """What each of its workers says when it is."""
+        return "Booting worker" if self.server == GUNICORN else "Application startup complete"
+
     def command(self, port):
         """Return the command that serves it."""
         where = [f"--bind=127.0.0.1:{port}"] if self.server == GUNICORN else [f"--port={port}"]
@@ -58,12 +63,11 @@ class Running:
         self._example, self._folder = example, folder
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+            self._port = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}"
         self.redirect_uri = self.url + example.callback
         self.database = folder / "example.sqlite3"
         self.fake = FakeTikTok(redirect_uris=[self.redirect_uri])
-        self._port = port
 
     @contextlib.contextmanager
     def served(self):
@@ -86,15 +90,10 @@ class Running:
             command = self._example.command(self._port)
             self._server = WebServer(command, self._example.folder, log=self._folder, **variables)
             try:
-                self._wait_until_served()
+                self._server.wait_until_said(self._example.is_up, WORKERS)
                 yield self
             finally:
                 self._server.stop()
-
-    def _wait_until_served(self):
-        is_gunicorn = self._example.server == GUNICORN
-        words = "Booting worker" if is_gunicorn else "Application startup complete"
-        self._server.wait_until_said(words, WORKERS)
 
     @property
     def log(self):

@@ -2,7 +2,7 @@
 
 The blueprint logs visitors in, and `tiktok` is the session of the visitor whose request it is.
 
-Source: https://flask-dance.readthedocs.io/en/latest/providers.html (read 2026-11-29)
+Source: flask_dance/contrib/github.py and flask_dance/consumer/oauth2.py of Flask-Dance 7.1.0
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ KNOWN = {
     "django": Example(
         "django",
         EXAMPLES / "django_site",
-        "site_package.wsgi:application",
+        "mysite.wsgi:application",
         "/tiktok/callback/",
         prepare=("manage.py", "migrate", "--verbosity=0"),
     ),

@@ -11,7 +11,7 @@ from tiktok_oauth_session import TikTokOAuth2Session, TikTokToken
 from tiktok_oauth_session.testing import FakeTikTok
 
 # In this order: the last imports from the one before.
-pytest_plugins = ["exchanges", "servers", "redis_server"]
+pytest_plugins = ["exchanges", "servers", "redis_server", "chromium"]
 
 # Our own requests have nothing in them that is not documented.
 FakeTikTok.__init__.__kwdefaults__["strict"] = True

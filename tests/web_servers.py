@@ -24,33 +24,38 @@ APPLICATION = "web_application:application"
 class WebServer:
     """A running web server, and what it has said so far."""
 
-    def __init__(self, command, directory, **facts):
-        self._log = directory / "web-server.log"
-        with self._log.open("wb") as log:
+    def __init__(self, command, directory, *, log=None, **variables):
+        self._log = (log or directory) / "web-server.log"
+        with self._log.open("wb") as said:
             self._process = subprocess.Popen(
                 command,
                 cwd=directory,
-                stdout=log,
-                stderr=log,
+                stdout=said,
+                stderr=said,
                 start_new_session=True,
-                env=environment(TEST_WEB_APPLICATION=json.dumps(facts)),
+                env=environment(**variables),
             )
+
+    @property
+    def log(self):
+        """All that it has said."""
+        return self._log.read_text()
 
     def said(self, words):
         """Return how often it has said something."""
-        return self._log.read_text().count(words)
+        return self.log.count(words)
 
     def wait_until_said(self, words, times=1):
         """Wait until it has said something so often."""
         deadline = time.monotonic() + PATIENCE_S
         while self.said(words) < times:
-            assert time.monotonic() < deadline, self._log.read_text()
-            assert self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, self.log
+            assert self._process.poll() is None, self.log
             threading.Event().wait(0.02)
 
     def visit(self, path, timeout=PATIENCE_S):
         """Return a worker's process id and its answer; no worker and what was raised if none came."""
-        port = re.search(r"127\.0\.0\.1:(\d+)", self._log.read_text())[1]
+        port = re.search(r"127\.0\.0\.1:(\d+)", self.log)[1]
         with requests.Session() as visitor:
             visitor.trust_env = False
             try:
@@ -76,7 +81,7 @@ def gunicorn(directory, *options, workers, **facts):
     command = [sys.executable, "-m", "gunicorn", "--bind=127.0.0.1:0", f"--workers={workers}", *options]
     # What its options default to lies outside of the test's directory.
     command += ["--worker-tmp-dir=/tmp", "--no-control-socket", APPLICATION]
-    server = WebServer(command, directory, **facts)
+    server = WebServer(command, directory, TEST_WEB_APPLICATION=json.dumps(facts))
     try:
         server.wait_until_said("Booting worker", workers)
         yield server
@@ -100,7 +105,7 @@ def uwsgi(directory, *options, workers, **facts):
         "--http-socket=127.0.0.1:0",
     ]
     command += [f"--processes={workers}", f"--virtualenv={sys.prefix}", f"--module={APPLICATION}", *options]
-    server = WebServer(command, directory, **facts)
+    server = WebServer(command, directory, TEST_WEB_APPLICATION=json.dumps(facts))
     try:
         server.wait_until_said("spawned uWSGI worker", workers)
         yield server

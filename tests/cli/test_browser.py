@@ -8,48 +8,19 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from servers import lack, require_module
+from chromium import open_window
 
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-PATIENCE_S = 20.0
 SCOPES = "user.info.basic,user.info.stats,video.list"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A Chromium of its own, with a fresh profile."""
-    require_module("playwright")
-    program = shutil.which("chromium")
-    if program is None:
-        lack("there is no chromium here: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
 def tabs(chromium):
     """A browser window; tabs are opened in it, and every request of theirs is noted."""
-    window = chromium.new_context(viewport={"width": 720, "height": 560})
-    window.set_default_timeout(PATIENCE_S * 1000)
-    window.asked = []
-    window.on("request", lambda request: window.asked.append(request.url))
+    window = open_window(chromium, viewport={"width": 720, "height": 560})
     yield window
     window.close()
 

@@ -24,7 +24,8 @@ from tiktok_oauth_session.testing import FakeTikTok
 #: Seconds that anything may take before a test gives up.
 PATIENCE_S = 20.0
 
-URL = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
+#: Where a person is told to log in.
+LOGIN = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,6 +76,10 @@ class Command:
         with self._news:
             assert self._news.wait_for(lambda: re.search(pattern, self.err), PATIENCE_S), self.err
         return re.search(pattern, self.err)
+
+    def see_login(self):
+        """Wait until it says where to log in, and return the address."""
+        return self.see(LOGIN).group()
 
     def settings(self):
         """Return what a fake prints before it waits."""

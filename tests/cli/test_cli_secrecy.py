@@ -15,7 +15,6 @@ from tiktok_oauth_session.cli import parser
 from tiktok_oauth_session.testing import FakeTikTok
 
 SECRET = "hush-hush-secret"
-LOGIN = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
 
 
 @pytest.fixture
@@ -97,7 +96,7 @@ def test_ps__no_secret(start, fake, secret, home):
     browser.write_text("#!/bin/sh\nexec sleep 0.5 >/dev/null 2>&1\n")
     browser.chmod(0o700)
     command = start("login", env={"BROWSER": str(browser)})
-    callback = fake.authorize(command.see(LOGIN).group())
+    callback = fake.authorize(command.see_login())
     with requests.Session() as http:
         http.trust_env = False
         http.get(callback, timeout=20)

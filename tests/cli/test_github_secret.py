@@ -388,11 +388,10 @@ def test_elsewhere__login(start, fake, github, begin_job, home):
 
     command = start("login", "--no-browser")
     import requests
-    from conftest import URL as AUTHORIZE
 
     with requests.Session() as http:
         http.trust_env = False
-        http.get(fake.authorize(command.see(AUTHORIZE).group()), timeout=20)
+        http.get(fake.authorize(command.see_login()), timeout=20)
     assert 0 == command.end().code
     assert fake.is_alive(held(github).refresh_token)
     assert "user.info.basic" == held(github)["requested_scope"]

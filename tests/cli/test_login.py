@@ -17,7 +17,6 @@ from servers import require_module
 
 from tiktok_oauth_session import AccountKey
 
-LOGIN = re.compile(r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+")
 SCAN = re.compile(r"aweme://\S+")
 
 
@@ -37,7 +36,7 @@ def test_login__no_browser(start, fake, tokens):
     command = start(
         "login", "--no-browser", "--scope", "user.info.basic,video.list", "--scope", "user.info.stats"
     )
-    address = command.see(LOGIN).group()
+    address = command.see_login()
     heading = visit(fake.authorize(address, grant=["user.info.basic", "video.list"]))
     code, out, err = command.end()
 
@@ -56,7 +55,7 @@ def test_login__no_browser(start, fake, tokens):
 def test_login__sends_pkce(start, fake):
     """The address has what TikTok documents for desktop apps; the exchange has the verifier."""
     command = start("login", "--no-browser")
-    address = command.see(LOGIN).group()
+    address = command.see_login()
     visit(fake.authorize(address))
     command.end()
 
@@ -78,7 +77,7 @@ def test_login__sends_pkce(start, fake):
 def test_login__ask_again(start, fake):
     """TikTok is asked to show its page even to somebody who has consented."""
     command = start("login", "--no-browser", "--ask-again")
-    address = command.see(LOGIN).group()
+    address = command.see_login()
     visit(fake.authorize(address))
 
     assert 0 == command.end().code
@@ -92,7 +91,7 @@ def test_login__opens_the_browser(start, fake, home):
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened}.new && mv {opened}.new {opened}\n')
     browser.chmod(0o700)
     command = start("login", env={"BROWSER": str(browser)})
-    address = command.see(LOGIN).group()
+    address = command.see_login()
     visit(fake.authorize(address))
     # The browser inherits the pipes of the command, so this waits for it, too.
     command.end()
@@ -106,7 +105,7 @@ def test_login__a_browser_that_stays(start, fake, home):
     browser.write_text(f"#!/bin/sh\necho $$ >{home}/pid\nexec sleep 60 >/dev/null 2>&1\n")
     browser.chmod(0o700)
     command = start("login", env={"BROWSER": str(browser)})
-    heading = visit(fake.authorize(command.see(LOGIN).group()))
+    heading = visit(fake.authorize(command.see_login()))
     code = command.end().code
     os.kill(int((home / "pid").read_text()), signal.SIGTERM)
 
@@ -127,7 +126,7 @@ def test_login__over_ssh(start, home):
 def test_login__cancelled(start, fake, state):
     """A user who cancels is not logged in: exit code 1, nothing kept, and the browser is told."""
     command = start("login", "--no-browser")
-    heading = visit(fake.authorize(command.see(LOGIN).group(), deny=True))
+    heading = visit(fake.authorize(command.see_login(), deny=True))
     code, out, err = command.end()
 
     assert (1, "", "Not logged in") == (code, out, heading)
@@ -138,7 +137,7 @@ def test_login__cancelled(start, fake, state):
 def test_login__strays_first(start, fake):
     """An icon, a wrong state and a refusal of nobody's come first; the login works all the same."""
     command = start("login", "--no-browser")
-    callback = fake.authorize(command.see(LOGIN).group())
+    callback = fake.authorize(command.see_login())
     base = callback.partition("?")[0]
     strays = [visit(base.replace("/callback/", "/favicon.ico")), visit(f"{base}?code=c&state=wrong")]
     strays.append(visit(f"{base}?error=access_denied"))
@@ -155,7 +154,7 @@ def test_login__port(start, fake):
         port = probe.getsockname()[1]
     for _ in range(2):
         command = start("login", "--no-browser", "--port", str(port))
-        callback = fake.authorize(command.see(LOGIN).group())
+        callback = fake.authorize(command.see_login())
         assert callback.startswith(f"http://127.0.0.1:{port}/callback/?")
         assert "Logged in" == visit(callback)
         assert 0 == command.end().code
@@ -186,7 +185,7 @@ def test_login__timeout(run, state):
 def test_login__localhost(start, fake):
     """A redirect URI on localhost is used as it is registered."""
     command = start("login", "--no-browser", "--redirect-uri", "http://localhost:*/callback/")
-    callback = fake.authorize(command.see(LOGIN).group())
+    callback = fake.authorize(command.see_login())
 
     assert callback.startswith("http://localhost:")
     assert "Logged in" == visit(callback)
@@ -197,7 +196,7 @@ def test_login__exchange_fails(start, fake, state):
     """If TikTok gives no token the browser is told, nothing is kept, and the exit code is 1."""
     fake.fail("token", "error", error="invalid_request", description="Code verifier is invalid.")
     command = start("login", "--no-browser")
-    heading = visit(fake.authorize(command.see(LOGIN).group()))
+    heading = visit(fake.authorize(command.see_login()))
     code, _, err = command.end()
 
     assert (1, "Not logged in") == (code, heading)
@@ -211,7 +210,7 @@ def test_login__exchange_fails(start, fake, state):
 def paste(start, make_answer, *options):
     """Begin a login, paste what is made of its address, and return how it ended."""
     command = start("login", "--paste", *options, stdin=subprocess.PIPE)
-    command.process.stdin.write(make_answer(command.see(LOGIN).group()))
+    command.process.stdin.write(make_answer(command.see_login()))
     command.process.stdin.close()
     return command.end()
 
@@ -233,7 +232,7 @@ def test_paste__web_app_by_itself(start, fake):
     command = start(
         "login", stdin=subprocess.PIPE, env={"TIKTOK_REDIRECT_URI": "https://app.example/callback/"}
     )
-    command.process.stdin.write(fake.authorize(command.see(LOGIN).group()))
+    command.process.stdin.write(fake.authorize(command.see_login()))
     command.process.stdin.close()
 
     assert 0 == command.end().code
@@ -437,7 +436,7 @@ def test_bad__state_folder(run, home, monkeypatch, fake):
 def test_bad__token_cannot_be_saved(start, fake, tokens, home):
     """A disk that fails after the consent: exit code 5, one line that says what was lost, no token in it."""
     command = start("login", "--no-browser")
-    address = command.see(LOGIN).group()
+    address = command.see_login()
     open_id = fake.users[0].open_id
     path = tokens._path(AccountKey("sbaw-test-key", open_id))
     path.parent.mkdir(parents=True)

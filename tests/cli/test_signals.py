@@ -13,7 +13,6 @@ import requests
 from tiktok_oauth_session.cli.terminal import signals
 
 PATIENCE_S = 20
-LOGIN = r"http://127\.0\.0\.1:\d+/v2/auth/authorize/\S+"
 SIGNALS = [
     pytest.param(number, id=number.name)
     for number in (getattr(signal, "SIGTERM", None), getattr(signal, "SIGHUP", None))
@@ -106,7 +105,7 @@ def test_signal__exchanging_the_code(start, fake, slow, tokens, number):
     """While TikTok is asked for the first token: what the user consented to is kept."""
     arrived, go_on = slow("token")
     running = start("login", "--no-browser")
-    address = running.see(LOGIN).group()
+    address = running.see_login()
     threading.Thread(target=visit, args=(fake.authorize(address),), daemon=True).start()
     assert arrived.wait(PATIENCE_S)
     running.process.send_signal(number)

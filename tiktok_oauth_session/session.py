@@ -481,6 +481,12 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             raise ReauthorizationRequired("There is no token. The user has to log in first.")
         return token
 
+    def _held_token(self) -> TikTokToken | None:
+        """Return the token if it is here and fresh; None where that takes asking somebody."""
+        token = None if self._framework_token else self._client.token
+        is_here = type(token) is TikTokToken and not pending and token.is_good_for_long()
+        return token if is_here else None
+
     @without_variables
     def _usable_token(self, secret: str | None) -> TikTokToken:
         token = self._own_token()

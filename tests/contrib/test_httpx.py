@@ -255,6 +255,30 @@ def test_async__cancelled(fake, session, client_of, run, how):
     assert fake.is_alive(session.token["refresh_token"])
 
 
+def test_async__loop_ends_meanwhile(fake, session, client_of, run):
+    """Nor does a program lose anything whose event loop has ended by the time the answer comes."""
+    expire(session)
+    committed, over = threading.Event(), threading.Event()
+
+    def travel(record):
+        committed.set()
+        over.wait(PATIENCE_S)
+
+    fake.after("refresh", travel)
+
+    async def main():
+        async with client_of(session) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(client.get, USER_INFO)
+            await until(committed)
+            tasks.cancel_scope.cancel()
+
+    run(main)
+    over.set()
+
+    assert fake.is_alive(session.fresh_token()["access_token"])
+    assert (0, 1, 0) == asked(fake)
+
+
 # --- sent again ----------------------------------------------------------------------------------------
 
 

@@ -591,3 +591,4 @@ def test_page__runs(fake, server, tmp_path):
     assert 303 == browser.log_in().status_code
     answers = [browser.get(each).json() for each in ("/me", "/videos")]
     assert [fake.users[0].display_name, 3] == [answers[0]["display_name"], len(answers[1])]
+    assert {"/me", "/videos"} == set(names["app"].openapi()["paths"])

@@ -7,9 +7,9 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import httpx2
+from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 
 from tiktok_oauth_session._http.allowed_hosts import origin_of
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 #: Threads of one event loop that wait for a token at the same time: as many as anyio lends for other work.
 THREADS = 40
 
-_threads: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("tiktok_oauth_threads")
+_threads: RunVar[CapacityLimiter] = RunVar("tiktok_oauth_threads")
 
 
 class TikTokAuth(httpx2.Auth):
@@ -134,6 +134,6 @@ async def _in_thread(get: Callable[[], TikTokToken]) -> TikTokToken:
         threads = _threads.get()
     except LookupError:
         # Those that anyio lends belong to the application: Starlette runs its endpoints in them.
-        threads = anyio.CapacityLimiter(THREADS)
+        threads = CapacityLimiter(THREADS)
         _threads.set(threads)
-    return await anyio.to_thread.run_sync(get, abandon_on_cancel=True, limiter=threads)
+    return await to_thread.run_sync(get, abandon_on_cancel=True, limiter=threads)

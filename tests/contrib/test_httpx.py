@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
+import sys
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from oauthlib.oauth2 import InsecureTransportError
@@ -27,7 +30,7 @@ require_module("trio")
 import anyio.lowlevel  # noqa: E402 - it comes with httpx2
 import httpx2  # noqa: E402 - only where it is installed
 
-from tiktok_oauth_session.contrib.httpx import TikTokAuth  # noqa: E402 - as above
+from tiktok_oauth_session.contrib.httpx import THREADS, TikTokAuth  # noqa: E402 - as above
 
 PATIENCE_S = 30.0
 USER_INFO = "/v2/user/info/?fields=open_id"
@@ -540,3 +543,24 @@ def test_auth__token_of_the_app(fake, session, client_of, run):
     assert "client_token" == fake.requests[-2].endpoint
     assert ("not_found", f"Bearer {session.token['access_token']}") == second
     assert first != second
+
+
+# --- what else is promised -----------------------------------------------------------------------------
+
+
+def test_page__number_of_threads():
+    """The page says how many threads may wait."""
+    page = (Path(__file__).parents[2] / "docs/fastapi.md").read_text()
+
+    assert f"waits in up to {THREADS} threads of its own" in page
+
+
+@pytest.mark.parametrize(("module", "package"), [("httpx", "httpx2"), ("starlette", "starlette")])
+def test_import__without_its_package(monkeypatch, module, package):
+    """Where the package is not installed, the error says what to install."""
+    for name in {package, *(name for name in sys.modules if name.partition(".")[0] == package)}:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules, f"tiktok_oauth_session.contrib.{module}", raising=False)
+
+    with pytest.raises(ImportError, match=rf"pip install tiktok-oauth-session\[{module}\]"):
+        importlib.import_module(f"tiktok_oauth_session.contrib.{module}")

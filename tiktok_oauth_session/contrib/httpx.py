@@ -7,9 +7,12 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
-import httpx2
-from anyio import CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
+try:
+    import httpx2
+    from anyio import CapacityLimiter, to_thread
+    from anyio.lowlevel import RunVar
+except ImportError as error:
+    raise ImportError("TikTokAuth needs httpx2: pip install tiktok-oauth-session[httpx]") from error
 
 from tiktok_oauth_session._http.allowed_hosts import origin_of
 from tiktok_oauth_session._oauth.responses import says_token_is_dead

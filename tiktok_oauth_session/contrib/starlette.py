@@ -12,10 +12,14 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from oauthlib.oauth2 import InvalidGrantError
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.routing import Route, Router
+
+try:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+    from starlette.routing import Route, Router
+except ImportError as error:
+    raise ImportError("TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]") from error
 
 from tiktok_oauth_session.errors import (
     AuthorizationError,

@@ -12,7 +12,14 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from servers import require_module
 
-from tiktok_oauth_session import LOGIN_KIT, AccountKey, MemoryStore, StoreError, TikTokOAuth2Session
+from tiktok_oauth_session import (
+    LOGIN_KIT,
+    AccountKey,
+    MemoryStore,
+    ReauthorizationRequired,
+    StoreError,
+    TikTokOAuth2Session,
+)
 from tiktok_oauth_session.testing import FakeTikTok
 
 for each in ("fastapi", "httpx2"):
@@ -479,6 +486,19 @@ def test_errors__nobody_logged_in(browser):
     assert (401, {"detail": "You are not logged in."}) == (program.status_code, program.json())
 
 
+def test_errors__led_back_to_a_crooked_path(app, browser):
+    """Who is led to the login comes back to the path as it was written."""
+
+    @app.get("/of/{name}")
+    def of(name: str):
+        raise ReauthorizationRequired("Nobody is logged in.")
+
+    led = browser.get("/of/caf%C3%A9%3F%20%23")
+    came_back = browser.log_in(f"?{urlsplit(led.headers['Location']).query}")
+
+    assert "/of/caf%C3%A9%3F%20%23" == came_back.headers["Location"]
+
+
 def test_errors__connection_is_over(fake, browser):
     """Somebody who has removed the application in TikTok has to log in again."""
     browser.log_in()
@@ -521,6 +541,30 @@ def test_errors__own_looks(fake, router):
 
     assert 400 == answer.status_code
     assert answer.json()["mine"].startswith("You are not logged in.")
+
+
+def asked_for(app, path, query):
+    """Ask an application as a server does that lets any byte through; return the answer's status."""
+    scope = {"type": "http", "method": "GET", "scheme": "https", "path": path, "query_string": query}
+    scope |= {"http_version": "1.1", "headers": [(b"accept", b"text/html")], "server": ("app.example", 443)}
+    said = []
+
+    async def receive():
+        return {"type": "http.request"}
+
+    async def send(message):
+        said.append(message.get("status"))
+
+    asyncio.run(app(scope, receive, send))
+    return said[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/def", 303), ("/tiktok/login", 302), ("/tiktok/callback", 400)]
+)
+def test_errors__bytes_that_are_no_text(app, path, status):
+    """A query of any bytes is no error of the server's."""
+    assert status == asked_for(app, path, b"next=\xff&state=\xff\x00&code=\xff")
 
 
 # --- where it is mounted -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from oauthlib.oauth2 import InvalidGrantError
 
@@ -198,7 +198,7 @@ class TikTokRouter(Router):
                 session.fetch_token,
                 # Without the address: only this route is what the redirect URI names, and behind a proxy the
                 # application may be called by another host's name.
-                authorization_response="?" + request.scope["query_string"].decode("latin-1"),
+                authorization_response="?" + _query(request),
                 state=state,
                 code_verifier=verifier,
             )
@@ -223,7 +223,7 @@ class TikTokRouter(Router):
         if isinstance(error, ReauthorizationRequired):
             log.info("%s", error)
             if request.method == "GET" and _opens_a_page(request):
-                here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+                here = "?".join(filter(None, [quote(request.scope["path"]), _query(request)]))
                 return RedirectResponse(f"{self.login_url}?{urlencode({'next': here})}", 303)
             return self.page(request, 401, "You are not logged in.", {})
         if isinstance(error, (AuthorizationError, InvalidGrantError)):
@@ -237,6 +237,11 @@ class TikTokRouter(Router):
 def _own_path(path: str | None) -> str:
     """Return where to go on to after a login, which is nobody else's address."""
     return path if path and len(path) <= NEXT_CAP and _OWN_PATH.fullmatch(path) else "/"
+
+
+def _query(request: Request) -> str:
+    """Return the query as it came: `request.url` takes no bytes that are not UTF-8."""
+    return str(request.scope["query_string"].decode("latin-1"))
 
 
 def _opens_a_page(request: Request) -> bool:

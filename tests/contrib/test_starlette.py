@@ -147,6 +147,10 @@ class Browser:
         """Open a page of the application."""
         return self._client.get(url, **options)
 
+    def head(self, url):
+        """Ask for the headers of a page."""
+        return self._client.head(url)
+
     def post(self, url):
         """Press a button."""
         return self._client.post(url)
@@ -371,6 +375,15 @@ def test_callback__of_a_stranger(fake, browser, caplog, query):
 
     assert [] == fake.requests_to("token")
     assert not set("\x00\x1b").intersection(text)
+    assert 303 == browser.get(callback).status_code
+
+
+def test_callback__looked_at_ahead(fake, browser):
+    """Whoever only asks for the headers, as previews do, spends no code."""
+    callback = browser.begin()
+
+    assert 405 == browser.head(callback).status_code
+    assert [] == fake.requests_to("token")
     assert 303 == browser.get(callback).status_code
 
 

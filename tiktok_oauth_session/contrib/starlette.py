@@ -102,7 +102,11 @@ class TikTokRouter(Router):
             raise ValueError(
                 "The login is at that path: let the redirect URI end otherwise, as in /callback."
             )
-        super().__init__([Route("/login", self._login), Route(callback, self._callback)])
+        routes = [Route("/login", self._login), Route(callback, self._callback)]
+        for route in routes:
+            # Starlette adds HEAD, which would spend a code.
+            route.methods = {"GET"}
+        super().__init__(routes)
         self._client_key, self._on_login = client_key, on_login
         self._options = {
             "client_secret": client_secret,

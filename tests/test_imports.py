@@ -14,7 +14,18 @@ import tiktok_oauth_session
 from tiktok_oauth_session.cli import COMMANDS
 
 PACKAGE = Path(tiktok_oauth_session.__file__).parent
-OPTIONAL = ("sqlalchemy", "redis", "cryptography", "segno", "rich", "flask", "django", "sqlite3")
+OPTIONAL = (
+    "sqlalchemy",
+    "redis",
+    "cryptography",
+    "segno",
+    "rich",
+    "flask",
+    "django",
+    "httpx2",
+    "starlette",
+    "sqlite3",
+)
 ROUNDS = 5
 MOST_ROUNDS = 25
 

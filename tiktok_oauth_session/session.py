@@ -464,19 +464,33 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     # --- keeping the token fresh -------------------------------------------------------------------
 
     @without_variables
-    def fresh_token(self) -> TikTokToken:
+    def fresh_token(self, *, refused: str | None = None) -> TikTokToken:
         """Return a token that works now, refreshed first if it is due, for handing to another client.
+
+        Args:
+            refused: An access token that TikTok has just refused, although its time is not up. Another one is
+                returned then: at once, if the session or the store has one by now, or one that is asked for.
 
         Raises:
             ReauthorizationRequired: There is no token, or only a new login helps.
-            TokenError: It could not be refreshed and no longer works.
+            TokenError: It could not be refreshed and no longer works. ``retry_after`` says in how many
+                seconds it is worth another call, where that is known.
             TokenNotSaved: It was refreshed and could not be saved.
             StoreError: The store failed.
         """
-        token = self._usable_token(self.client_secret)
+        secret = self.client_secret
+        if refused is not None and refused == (token := self._own_token()).access_token:
+            return self._renewed(token, secret)
+        token = self._usable_token(secret)
         if not token:
             raise ReauthorizationRequired("There is no token. The user has to log in first.")
         return token
+
+    def _held_token(self) -> TikTokToken | None:
+        """Return the token if it is here and fresh; None where that takes asking somebody."""
+        token = None if self._framework_token else self._client.token
+        is_here = type(token) is TikTokToken and not pending and token.is_good_for_long()
+        return token if is_here else None
 
     @without_variables
     def _usable_token(self, secret: str | None) -> TikTokToken:
@@ -505,7 +519,9 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         return self._adopt(token, self._connection(token, secret).fresh(token))
 
     @without_variables
-    def _renewed(self, token: TikTokToken, secret: str | None, response: requests.Response) -> TikTokToken:
+    def _renewed(
+        self, token: TikTokToken, secret: str | None, response: requests.Response | None = None
+    ) -> TikTokToken:
         """Return another token than the one that TikTok has just refused."""
         if self._holds_client_token(token):
             return self._renewed_client_token(token, is_refused=True)

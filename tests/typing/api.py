@@ -79,6 +79,7 @@ assert_type(
 assert_type(session.fetch_token(code="fake-code"), TikTokToken)
 assert_type(session.fetch_client_token(), TikTokToken)
 assert_type(session.refresh_token(), TikTokToken)
+assert_type(session.fresh_token(refused="act.fake"), TikTokToken)
 assert_type(session.refresh_token(refresh_token="rft.fake", timeout=5), TikTokToken)
 assert_type(session.open_id, str | None)
 assert_type(session.granted_scopes, list[str])

@@ -1,0 +1,252 @@
+"""Login with TikTok for Starlette and FastAPI: two routes, a session for endpoints, answers to errors."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import logging
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from oauthlib.oauth2 import InvalidGrantError
+
+try:
+    from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+    from starlette.routing import Route, Router
+except ImportError as error:
+    raise ImportError("TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]") from error
+
+from tiktok_oauth_session.errors import (
+    AuthorizationError,
+    ReauthorizationRequired,
+    RevocationError,
+    StoreError,
+    TikTokOAuthError,
+    TokenError,
+    TokenNotSaved,
+)
+from tiktok_oauth_session.session import TikTokOAuth2Session
+from tiktok_oauth_session.stores import TokenStore
+
+log = logging.getLogger(__name__)
+
+#: Called with the request and the session of who has just logged in.
+OnLogin = Callable[[Request, TikTokOAuth2Session], Any]
+
+#: In the visitor's web session: who they are, and the logins that they have begun.
+OPEN_ID = "tiktok_open_id"
+LOGINS = "tiktok_logins"
+#: How many of those: one for every tab, while all of them fit into a cookie of 4096 bytes.
+REMEMBERED_LOGINS = 4
+#: Characters of an address to go on to after a login.
+NEXT_CAP = 255
+#: A path of the application's own: what begins with two slashes, or with one and a backslash, names a host.
+_OWN_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f]*")
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>TikTok</title>
+<p>{words}</p>
+<p><a href="{login}">Log in with TikTok</a></p>
+</html>
+"""
+
+
+class TikTokRouter(Router):
+    """Logs visitors in with TikTok, and hands their sessions to endpoints.
+
+    Mount it where the redirect URI lies: for ``https://app.example/tiktok/callback`` that is
+    ``app.mount("/tiktok", tiktok)``. The login is then at ``/tiktok/login``. The application needs
+    Starlette's `SessionMiddleware`, which keeps the state, the PKCE verifier and the `open_id` of each
+    visitor, and ``exception_handlers=tiktok.exception_handlers``.
+
+    ``login?next=/path`` leads on to a path of the application, and ``login?disable_auto_auth=1`` lets the
+    visitor choose another account.
+
+    Args:
+        client_key: The app's client key.
+        client_secret: The app's secret.
+        redirect_uri: Where TikTok sends visitors back to, exactly as registered.
+        store: Where tokens live, which all workers share.
+        scope: The scopes to ask for, as for `TikTokOAuth2Session`.
+        on_login: Called with the request and the session of who has logged in, whose token is in the store
+            by then. A function is called in a thread, a coroutine function in the event loop. What it raises,
+            such as an HTTPException, leaves the visitor logged out; a response that it returns is sent in
+            place of the redirect.
+        **options: As for `TikTokOAuth2Session`: ``platform``, ``pkce`` and others.
+
+    Raises:
+        ValueError: The redirect URI's last part is ``login``.
+    """
+
+    def __init__(
+        self,
+        client_key: str,
+        *,
+        client_secret: str,
+        redirect_uri: str,
+        store: TokenStore,
+        scope: str | Iterable[str] | None = None,
+        on_login: OnLogin | None = None,
+        **options: Any,
+    ) -> None:
+        path = urlsplit(redirect_uri).path
+        prefix = path.rstrip("/").rpartition("/")[0]
+        #: Where a login begins, as browsers see it: beside the callback.
+        self.login_url = f"{prefix}/login"
+        callback = path.removeprefix(prefix)
+        if callback.rstrip("/") == "/login":
+            raise ValueError(
+                "The login is at that path: let the redirect URI end otherwise, as in /callback."
+            )
+        routes = [Route("/login", self._login), Route(callback, self._callback)]
+        for route in routes:
+            # Starlette adds HEAD, which would spend a code.
+            route.methods = {"GET"}
+        super().__init__(routes)
+        self._client_key, self._on_login = client_key, on_login
+        self._options = {
+            "client_secret": client_secret,
+            "redirect_uri": redirect_uri,
+            "store": store,
+            "scope": scope,
+            **options,
+        }
+
+    # --- for the application -----------------------------------------------------------------------
+
+    def session(self, request: Request) -> TikTokOAuth2Session:
+        """Return a session of the visitor's; with FastAPI a dependency: ``Depends(tiktok.session)``.
+
+        It blocks when it is used: use it in a ``def`` endpoint, through `run_in_threadpool`, or with
+        `tiktok_oauth_session.contrib.httpx.TikTokAuth`.
+
+        Raises:
+            ReauthorizationRequired: The visitor is not logged in.
+        """
+        open_id = request.session.get(OPEN_ID)
+        if not open_id:
+            raise ReauthorizationRequired("This visitor is not logged in.")
+        return self.session_for(open_id)
+
+    def session_for(self, open_id: str | None = None) -> TikTokOAuth2Session:
+        """Return a session for one of the store's accounts, without any request: for jobs."""
+        return TikTokOAuth2Session(self._client_key, open_id=open_id, **self._options)
+
+    def log_out(self, request: Request) -> None:
+        """Forget who the visitor is. The connection stays: `TikTokOAuth2Session.revoke_token` ends that."""
+        request.session.pop(OPEN_ID, None)
+
+    @property
+    def exception_handlers(self) -> dict[Any, Any]:
+        """What the application answers to errors of ours.
+
+        Who has to log in is led to the login, or gets a 401 if it is no browser that opens a page. A login
+        that failed is a 400. What passes, at TikTok or in the store, is a 503, with ``Retry-After`` where
+        that is known.
+        """
+        kinds = AuthorizationError, RevocationError, StoreError, TokenError
+        return dict.fromkeys(kinds, self._answer)
+
+    def page(self, request: Request, status: int, words: str, headers: Mapping[str, str]) -> Response:
+        """Return what somebody is told who cannot be served: to be overridden by who wants other looks.
+
+        Args:
+            request: The request.
+            status: The HTTP status.
+            words: What to say: text, not HTML, for strangers may have written some of it.
+            headers: The response's headers.
+        """
+        if not _opens_a_page(request):
+            return JSONResponse({"detail": words}, status, headers)
+        text = _PAGE.format(words=html.escape(words), login=html.escape(self.login_url))
+        return HTMLResponse(text, status, headers)
+
+    # --- the two routes ----------------------------------------------------------------------------
+
+    async def _login(self, request: Request) -> Response:
+        session, asked = self.session_for(), request.query_params
+        chosen: dict[str, Any] = {"disable_auto_auth": 1} if asked.get("disable_auto_auth") == "1" else {}
+        url, state = session.authorization_url(**chosen)
+        begun = [*request.session.get(LOGINS, {}).items()][1 - REMEMBERED_LOGINS :]
+        request.session[LOGINS] = {
+            **dict(begun),
+            state: [session.code_verifier, _own_path(asked.get("next"))],
+        }
+        return RedirectResponse(url, 302)
+
+    async def _callback(self, request: Request) -> Response:
+        session = self.session_for()
+        try:
+            onward = await self._finish_login(request, session)
+        except TikTokOAuthError as error:
+            return await self._answer(request, error)
+        finally:
+            session.close()
+        answer = await self._decided(request, session)
+        request.session[OPEN_ID] = session.open_id
+        return answer or RedirectResponse(onward, 303)
+
+    async def _finish_login(self, request: Request, session: TikTokOAuth2Session) -> str:
+        """Exchange the code, and return where to go on to."""
+        # What comes with it is a stranger's; what it is compared with is in this visitor's web session.
+        begun = dict(request.session.get(LOGINS, {}))
+        state = next((each for each in begun if each == request.query_params.get("state")), "")
+        verifier, onward = begun.pop(state, (None, "/"))
+        is_over = bool(state)
+        try:
+            await run_in_threadpool(
+                session.fetch_token,
+                # Without the address: only this route is what the redirect URI names, and behind a proxy the
+                # application may be called by another host's name.
+                authorization_response="?" + _query(request),
+                state=state,
+                code_verifier=verifier,
+            )
+        except StoreError as error:
+            # If the store could not be written the code is not spent, and the page can be reloaded.
+            is_over = isinstance(error, TokenNotSaved)
+            raise
+        finally:
+            if is_over:
+                request.session[LOGINS] = begun
+        return str(onward)
+
+    async def _decided(self, request: Request, session: TikTokOAuth2Session) -> Response | None:
+        if self._on_login is None:
+            return None
+        answer = await run_in_threadpool(self._on_login, request, session)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        return answer  # type: ignore[no-any-return]  # the application's
+
+    async def _answer(self, request: Request, error: Any) -> Response:
+        if isinstance(error, ReauthorizationRequired):
+            log.info("%s", error)
+            if request.method == "GET" and _opens_a_page(request):
+                here = "?".join(filter(None, [quote(request.scope["path"]), _query(request)]))
+                return RedirectResponse(f"{self.login_url}?{urlencode({'next': here})}", 303)
+            return self.page(request, 401, "You are not logged in.", {})
+        if isinstance(error, (AuthorizationError, InvalidGrantError)):
+            log.warning("%s", error)
+            return self.page(request, 400, f"You are not logged in. {error.description}".strip(), {})
+        log.error("%s", error)
+        wait = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else {}
+        return self.page(request, 503, "This does not work just now. Please try again later.", wait)
+
+
+def _own_path(path: str | None) -> str:
+    """Return where to go on to after a login, which is nobody else's address."""
+    return path if path and len(path) <= NEXT_CAP and _OWN_PATH.fullmatch(path) else "/"
+
+
+def _query(request: Request) -> str:
+    """Return the query as it came: `request.url` takes no bytes that are not UTF-8."""
+    return str(request.scope["query_string"].decode("latin-1"))
+
+
+def _opens_a_page(request: Request) -> bool:
+    return "text/html" in request.headers.get("Accept", "")

@@ -281,7 +281,12 @@ def test_pages__numbers_of_leases(module):
     assert f"it lasts {leases.UNKEPT_LEASE_S:g} seconds" in text
 
 
-PAGES = ["README.md", "SECURITY.md", *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md")))]
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md"))),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

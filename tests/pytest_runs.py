@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 WITHOUT_PLUGIN = ("-p", "no:tiktok_oauth_session")
+#: Plugins of other packages, which come along uncalled, are not needed, and take two seconds to import.
+OTHERS = ("anyio", "hypothesispytest", "platformdirs", "pytest-betamax", "pytest_flask_dance", "xdist")
 
 
 def run_tests(path, *options, **environment):
@@ -15,9 +17,10 @@ def run_tests(path, *options, **environment):
     Returns:
         How many passed and how many failed, the names of those that passed, and what was printed.
     """
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error", *options]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-W", "error"]
+    command += [word for name in OTHERS for word in ("-p", f"no:{name}")]
     done = subprocess.run(
-        [*command, *(() if any("::" in each for each in options) else (str(path),))],
+        [*command, *options, *(() if any("::" in each for each in options) else (str(path),))],
         cwd=path.parent,
         capture_output=True,
         text=True,

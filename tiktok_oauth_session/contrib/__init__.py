@@ -1,0 +1,1 @@
+"""Integrations with frameworks, each with an extra of its own."""

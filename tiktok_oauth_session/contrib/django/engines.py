@@ -49,7 +49,9 @@ def _engine(alias: str, backend: str, where: tuple[str, ...], max_age: int | Non
         name, _, options = name.partition("?")
         query = {"uri": "true", **dict(parse_qsl(options))}
     # For errors to name. The password is in the settings, where each new connection looks.
-    url = URL.create(driver, user or None, None, host or None, int(port or 0) or None, name, query)
+    url = URL.create(
+        driver, user or None, None, host or None, int(port) if port.isdecimal() else None, name, query
+    )
     keep: dict[str, Any] = {"poolclass": NullPool}
     if max_age != 0:
         keep = {"pool_recycle": -1 if max_age is None else max_age}

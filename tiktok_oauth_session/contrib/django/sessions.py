@@ -7,8 +7,14 @@ from typing import Any
 from django.conf import settings
 
 from tiktok_oauth_session.errors import ReauthorizationRequired
-from tiktok_oauth_session.platforms import LOGIN_KIT
+from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 from tiktok_oauth_session.session import TikTokOAuth2Session
+
+
+def platform() -> Platform:
+    """Return TikTok's OAuth surface: ``TIKTOK_OAUTH_PLATFORM``, or Login Kit."""
+    chosen: Platform = getattr(settings, "TIKTOK_OAUTH_PLATFORM", None) or LOGIN_KIT
+    return chosen
 
 
 def new_session(**options: Any) -> TikTokOAuth2Session:
@@ -28,7 +34,7 @@ def new_session(**options: Any) -> TikTokOAuth2Session:
             "client_secret": settings.TIKTOK_OAUTH_CLIENT_SECRET,
             "scope": getattr(settings, "TIKTOK_OAUTH_SCOPE", None),
             "redirect_uri": getattr(settings, "TIKTOK_OAUTH_REDIRECT_URI", None),
-            "platform": getattr(settings, "TIKTOK_OAUTH_PLATFORM", LOGIN_KIT),
+            "platform": platform(),
             "store": token_store(),
             **options,
         },

@@ -22,11 +22,11 @@ from tiktok_oauth_session.keepalive import Summary, keep_alive
 
 
 class Command(BaseCommand):
-    """Refreshes every account of the project that is about to need a login, as ``tiktok-oauth keep-alive``."""
+    """Refreshes every account that is about to need a login, as ``tiktok-oauth keep-alive`` does."""
 
     help = (
-        "Refresh the TikTok accounts whose refresh token is about to end. Run it daily, on as many machines as "
-        "you like: each account is refreshed once."
+        "Refresh the TikTok accounts whose refresh token is about to end. Run it daily, on as many machines "
+        "as you like: each account is refreshed once."
     )
     # Those of its own settings have an exit code of their own.
     requires_system_checks = ()

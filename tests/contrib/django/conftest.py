@@ -11,6 +11,7 @@ from tiktok_oauth_session import LOGIN_KIT
 from tiktok_oauth_session.testing import FakeTikTok
 
 require_module("django")
+require_module("allauth")
 
 import django_project  # noqa: E402 - it configures Django
 

@@ -34,14 +34,27 @@ def configure():
             "django.contrib.contenttypes",
             "django.contrib.sessions",
             "tiktok_oauth_session.contrib.django",
+            "allauth",
+            "allauth.account",
+            "allauth.socialaccount",
+            "allauth.socialaccount.providers.tiktok",
         ],
         LOGIN_REDIRECT_URL=HOME,
         MIDDLEWARE=[
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "allauth.account.middleware.AccountMiddleware",
         ],
         ROOT_URLCONF="django_project_urls",
-        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+        SOCIALACCOUNT_LOGIN_ON_GET=True,
+        SOCIALACCOUNT_STORE_TOKENS=True,
+        TEMPLATES=[
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {"context_processors": ["django.template.context_processors.request"]},
+            }
+        ],
         TIKTOK_OAUTH_CLIENT_KEY=CLIENT_KEY,
         TIKTOK_OAUTH_CLIENT_SECRET=CLIENT_SECRET,
         TIKTOK_OAUTH_SCOPE=["user.info.basic", "video.list"],
@@ -115,7 +128,7 @@ def is_emptied():
 
     if "tiktok_accounts" not in connections["default"].introspection.table_names():
         return False
-    for name in ("tiktok_oauth", "sessions", "auth"):
+    for name in ("tiktok_oauth", "socialaccount", "sessions", "auth"):
         for model in apps.get_app_config(name).get_models():
             if name != "auth" or model.__name__ == "User":
                 model.objects.all().delete()
@@ -136,13 +149,13 @@ def tokens_in(path):
 
 
 @contextlib.contextmanager
-def opened(settings):
+def opened(settings, make=None):
     """Lend the store on a database with these settings, as another process has it."""
     from tiktok_oauth_session.contrib.django.stores import database_store
 
     use(default=settings)
     try:
-        yield database_store()
+        yield make() if make else database_store()
     finally:
         let_refreshes_end()
         leave()

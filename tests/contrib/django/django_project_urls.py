@@ -25,6 +25,7 @@ def failing(request):
 
 urlpatterns = [
     path("tiktok/", include("tiktok_oauth_session.contrib.django.urls")),
+    path("accounts/", include("allauth.urls")),
     path("profile/", profile),
     path("failing/", failing),
 ]

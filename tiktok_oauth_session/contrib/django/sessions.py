@@ -29,8 +29,8 @@ def new_session(**options: Any) -> TikTokOAuth2Session:
     from tiktok_oauth_session.contrib.django.stores import token_store
 
     return TikTokOAuth2Session(
-        settings.TIKTOK_OAUTH_CLIENT_KEY,
         **{
+            "client_key": settings.TIKTOK_OAUTH_CLIENT_KEY,
             "client_secret": settings.TIKTOK_OAUTH_CLIENT_SECRET,
             "scope": getattr(settings, "TIKTOK_OAUTH_SCOPE", None),
             "redirect_uri": getattr(settings, "TIKTOK_OAUTH_REDIRECT_URI", None),

@@ -91,7 +91,10 @@ def use(**databases):
     """Let Django use these databases, by alias, and no others."""
     from django.db import connections
 
+    from tiktok_oauth_session.contrib.django.engines import engine_of
+
     for alias in connections:
+        engine_of(alias).dispose()
         connections[alias].close()
         del connections[alias]
     connections.settings.clear()
@@ -100,12 +103,6 @@ def use(**databases):
 
 def leave():
     """Let Django use no database any more."""
-    from django.db import connections
-
-    from tiktok_oauth_session.contrib.django.engines import engine_of
-
-    for alias in connections:
-        engine_of(alias).dispose()
     use(default=database_settings())
 
 

@@ -167,6 +167,7 @@ def test_engine__another_database(sqlite_project, tmp_path):
     """A test runner that puts another database in the place of one gets another store."""
     database_store().save(KEY, token())
     connections["default"].close()
+    engine_of("default").dispose()
     connections.settings["default"]["NAME"] = tmp_path / "test.sqlite3"
     migrate()
 
@@ -180,8 +181,11 @@ def test_engine__of_tests_in_memory(sqlite_project):
     use(default=database_settings(NAME=name, CONN_MAX_AGE=0))
     migrate()
     database_store().save(KEY, token())
+    loaded = database_store().load(KEY)
+    # Django itself never does.
+    connections["default"].connection.close()
 
-    assert token() == database_store().load(KEY)
+    assert token() == loaded
     assert not database_store().any_thread
 
 

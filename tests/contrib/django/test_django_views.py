@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from django.contrib import auth
 from django.contrib.auth.models import AnonymousUser, User
+from django.core.exceptions import PermissionDenied
 from django.test import override_settings
 from django_project import CALLBACK, CLIENT_KEY, HOME
 from django_visitors import Browser, receiving_only
@@ -173,6 +174,23 @@ def test_login__account_of_somebody_else(site_on_sqlite, fake):
     assert "other" == TikTokAccount.objects.get().user.username
     with pytest.raises(ReauthorizationRequired):
         session_for(User.objects.get(username=fake.users[0].open_id))
+
+
+def test_login__account_of_somebody_else_refused(site_on_sqlite, fake):
+    """An application that does not want that says so in its receiver: the account stays whose it was."""
+    Browser(fake).log_in()
+    other = Browser(fake)
+    other.force_login(User.objects.create(username="other"))
+
+    def refuse(user, request, **rest):
+        if user != request.user:
+            raise PermissionDenied
+
+    with receiving_only(refuse):
+        refused = other.log_in()
+
+    assert 403 == refused.status_code
+    assert fake.users[0].open_id == TikTokAccount.objects.get().user.username
 
 
 def test_login__nobody_logs_in(site_on_sqlite, fake):

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+import django_project  # it configures Django
 import pytest
-from servers import SQLite, require_module
+from servers import SQLite
 
 from tiktok_oauth_session import LOGIN_KIT
 from tiktok_oauth_session.testing import FakeTikTok
-
-require_module("django")
-require_module("allauth")
-
-import django_project  # noqa: E402 - it configures Django
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Integrations with frameworks, each with an extra of its own."""
+"""The session in other people's frameworks: a module for each, and an extra of its name."""

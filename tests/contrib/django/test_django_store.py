@@ -78,6 +78,14 @@ def columns_of(table):
         return sorted(cursor.fetchall())
 
 
+def test_flush__empties_the_store(project):
+    """A test case that flushes the database leaves no token behind."""
+    database_store().save(KEY, token())
+    call_command("flush", interactive=False, verbosity=0)
+
+    assert [] == list(database_store().keys())
+
+
 # --- the requests' transactions ------------------------------------------------------------------------
 
 

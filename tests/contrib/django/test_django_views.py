@@ -24,7 +24,7 @@ from tiktok_oauth_session import (
 from tiktok_oauth_session.contrib.django import session_for
 from tiktok_oauth_session.contrib.django.models import TikTokAccount
 from tiktok_oauth_session.contrib.django.stores import database_store
-from tiktok_oauth_session.contrib.django.views import REMEMBERED_LOGINS
+from tiktok_oauth_session.contrib.django.views import LONGEST_PATH, REMEMBERED_LOGINS
 from tiktok_oauth_session.testing import FakeTikTok
 
 PROFILE = "/v2/user/info/?fields=open_id,display_name"
@@ -84,12 +84,23 @@ def test_login__sends_what_the_settings_say(site, fake):
     assert 2 == len(states)
 
 
-def test_login__registered_redirect_uri(sqlite_project, fake):
-    """The redirect URI of the settings is the one that TikTok is told, whatever the site is called here."""
-    with override_settings(TIKTOK_OAUTH_REDIRECT_URI="https://registered.example/tiktok/callback/"):
-        sent = parse_qs(urlsplit(Browser(fake).begin()).query)
+def test_login__behind_a_proxy(site_on_sqlite):
+    """TikTok is told the redirect URI of the settings, whatever the site is called behind its proxy."""
+    registered = "https://registered.example/app/tiktok/callback/"
+    fake = FakeTikTok(redirect_uris=[registered])
+    browser = Browser(fake)
+    with (
+        fake.serve() as running,
+        override_settings(
+            TIKTOK_OAUTH_PLATFORM=LOGIN_KIT.at(running.url), TIKTOK_OAUTH_REDIRECT_URI=registered
+        ),
+    ):
+        callback = browser.consent(browser.begin())
+        came = browser.open(callback.removeprefix("/app"))
 
-    assert ["https://registered.example/tiktok/callback/"] == sent["redirect_uri"]
+    assert callback.startswith("/app/tiktok/callback/?")
+    assert 302 == came.status_code
+    assert registered == fake.requests_to("token")[0].form["redirect_uri"]
 
 
 def test_login__on_loopback_uses_pkce(sqlite_project, fake):
@@ -120,6 +131,10 @@ def test_login__on_loopback_uses_pkce(sqlite_project, fake):
         ("/\\evil.example/", HOME),
         ("javascript:alert(1)", HOME),
         ("https://app.example/", HOME),
+        ("videos", HOME),
+        ("tiktok_oauth:login", HOME),
+        ("/vidéos/\r\nx", "/vid%C3%A9os/%0D%0Ax"),
+        ("/" + "x" * LONGEST_PATH, HOME),
         ("", HOME),
     ],
 )
@@ -272,7 +287,15 @@ def test_callback__html_of_strangers(site_on_sqlite, fake, caplog):
 
 
 @pytest.mark.parametrize(
-    "forge", ["{path}", "{path}?code=fake", "{path}?code=fake&state=", "{whole}x", "{whole}&state=x"]
+    "forge",
+    [
+        "{path}",
+        "{path}?code=fake",
+        "{path}?code=%ff%00&state=%ff%00",
+        "{path}?code=fake&state=",
+        "{whole}x",
+        "{whole}&state=x",
+    ],
 )
 def test_callback__forged(site_on_sqlite, fake, caplog, forge):
     """A callback without the visitor's state, or with another one, logs nobody in and asks TikTok nothing."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render, resolve_url
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 BEGUN = "tiktok_oauth_logins"
 #: How many of them: one for every tab that a visitor leaves open.
 REMEMBERED_LOGINS = 8
+#: Characters of a path to go to then at most: the web session may be a cookie.
+LONGEST_PATH = 300
 
 
 @never_cache
@@ -43,12 +45,10 @@ def login(request: HttpRequest) -> HttpResponse:
     session = _session(request)
     choices = {name: request.GET[name] for name in ("disable_auto_auth",) if name in request.GET}
     page, state = session.authorization_url(**choices)
-    then = request.GET.get("next", "")
-    if not url_has_allowed_host_and_scheme(then, allowed_hosts=None):
-        then = ""
+    then = _own_path(request.GET.get("next", ""))
     begun = {**request.session.get(BEGUN, {}), state: [session.code_verifier, then]}
     request.session[BEGUN] = dict(list(begun.items())[-REMEMBERED_LOGINS:])
-    return redirect(page)
+    return HttpResponseRedirect(page)
 
 
 # The token is kept whatever becomes of a request's transaction, which on SQLite would keep it out.
@@ -64,8 +64,8 @@ def callback(request: HttpRequest) -> HttpResponse:
     session = _session(request)
     try:
         token = session.fetch_token(
-            # Without the host, which a proxy may have changed.
-            authorization_response=request.get_full_path(),
+            # Without the address, which a proxy may have changed: only this view is what TikTok leads to.
+            authorization_response="?" + request.META["QUERY_STRING"],
             state=state if state in begun else "",
             code_verifier=verifier,
         )
@@ -82,7 +82,13 @@ def callback(request: HttpRequest) -> HttpResponse:
     _finish(request, state)
     with transaction.atomic():
         _tell(request, session, token)
-    return redirect(then or resolve_url(settings.LOGIN_REDIRECT_URL))
+    return HttpResponseRedirect(then or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+def _own_path(path: str) -> str:
+    """Return a path of this site, or nothing if it is another's page, or none."""
+    is_own = path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None)
+    return path if is_own and len(path) <= LONGEST_PATH else ""
 
 
 def _session(request: HttpRequest) -> TikTokOAuth2Session:

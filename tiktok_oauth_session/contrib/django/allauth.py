@@ -60,8 +60,8 @@ class SocialTokenStore(TokenStore):
         self._provider = provider
         self._notes = database_store()
         self._alias = router.db_for_write(SocialToken)
-        self.any_thread = self._notes.any_thread
-        self.lock_is_certain = self._notes.lock_is_certain
+        self.any_thread: bool = self._notes.any_thread
+        self.lock_is_certain: bool = self._notes.lock_is_certain
 
     @property
     def identity(self) -> Hashable:

@@ -11,8 +11,8 @@ class TikTokOAuthConfig(AppConfig):
 
     name = "tiktok_oauth_session.contrib.django"
     label = "tiktok_oauth"
-    verbose_name = "TikTok OAuth"
-    default_auto_field = "django.db.models.BigAutoField"
+    verbose_name: str = "TikTok OAuth"
+    default_auto_field: str = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
         """Have the settings checked."""

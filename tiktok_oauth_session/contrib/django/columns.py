@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
 from tiktok_oauth_session.contrib.django.engines import dialect_of
 from tiktok_oauth_session.stores.sql import metadata
 
+if TYPE_CHECKING:
+    _Field = models.Field[Any, Any]
+else:
+    # Which takes no arguments when it runs.
+    _Field = models.Field
 
-class StoreColumn(models.Field):  # type: ignore[type-arg]  # Django's own class takes no type arguments
+
+class StoreColumn(_Field):
     """A column of `SQLStore`'s, of the type that it has there: each database has its own collations."""
 
     def db_type(self, connection: Any) -> str:

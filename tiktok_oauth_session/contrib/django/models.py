@@ -17,19 +17,19 @@ class StoredToken(models.Model):
     Described here for migrations, routers and the flushes of tests. `SQLStore` reads and writes it.
     """
 
-    account = StoreColumn(primary_key=True)
-    client_key = StoreColumn()
-    open_id = StoreColumn()
-    document = StoreColumn()
-    expires_at = StoreColumn(null=True)
-    refresh_expires_at = StoreColumn(null=True)
-    refresh_token_digest = StoreColumn(null=True)
-    version = StoreColumn()
-    updated_at = StoreColumn()
+    account: StoreColumn = StoreColumn(primary_key=True)
+    client_key: StoreColumn = StoreColumn()
+    open_id: StoreColumn = StoreColumn()
+    document: StoreColumn = StoreColumn()
+    expires_at: StoreColumn = StoreColumn(null=True)
+    refresh_expires_at: StoreColumn = StoreColumn(null=True)
+    refresh_token_digest: StoreColumn = StoreColumn(null=True)
+    version: StoreColumn = StoreColumn()
+    updated_at: StoreColumn = StoreColumn()
 
     class Meta:
         db_table = "tiktok_tokens"
-        indexes = (
+        indexes: tuple[models.Index, ...] = (
             models.Index(fields=["expires_at", "account"], name="ix_tiktok_tokens_expires_at"),
             # Django's names have 30 characters at most, and `SQLStore`'s has more.
             models.Index(fields=["refresh_expires_at", "account"], name="ix_tiktok_tokens_refresh"),
@@ -43,9 +43,9 @@ class StoredToken(models.Model):
 class TokenLock(models.Model):
     """A row of `SQLStore`'s table of leases."""
 
-    account = StoreColumn(primary_key=True)
-    holder = StoreColumn()
-    expires = StoreColumn()
+    account: StoreColumn = StoreColumn(primary_key=True)
+    holder: StoreColumn = StoreColumn()
+    expires: StoreColumn = StoreColumn()
 
     class Meta:
         db_table = "tiktok_tokens_locks"

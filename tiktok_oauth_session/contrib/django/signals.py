@@ -8,4 +8,4 @@ from django.dispatch import Signal
 #: ``request``; ``token``; ``session``, which has it; and ``user``, whose TikTok account this is by what is
 #: known, or None. A receiver logs the visitor in (`django.contrib.auth.login`); once all receivers are done,
 #: the account is linked to whoever is logged in.
-logged_in = Signal()
+logged_in: Signal = Signal()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import URLPattern, path
 
 from tiktok_oauth_session.contrib.django import views
 
 app_name = "tiktok_oauth"
-urlpatterns = [
+urlpatterns: list[URLPattern] = [
     path("login/", views.login, name="login"),
     path("callback/", views.callback, name="callback"),
 ]

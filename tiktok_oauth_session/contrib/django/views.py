@@ -25,7 +25,7 @@ from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores.sql.table import account_of
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Where the visitor's web session keeps the logins that were begun: state -> (verifier, where to go then).
 BEGUN = "tiktok_oauth_logins"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
+from django.db.migrations.operations.base import Operation
 
 from tiktok_oauth_session.contrib.django.columns import StoreColumn
 
@@ -12,11 +16,13 @@ from tiktok_oauth_session.contrib.django.columns import StoreColumn
 class Migration(migrations.Migration):
     """The first."""
 
-    initial = True
+    initial: ClassVar[bool] = True
 
-    dependencies = (migrations.swappable_dependency(settings.AUTH_USER_MODEL),)
+    dependencies: ClassVar[Sequence[tuple[str, str]]] = (
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    )
 
-    operations = (
+    operations: ClassVar[Sequence[Operation]] = (
         migrations.CreateModel(
             name="TokenLock",
             fields=[

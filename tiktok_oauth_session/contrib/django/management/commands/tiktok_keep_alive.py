@@ -29,7 +29,7 @@ class Command(BaseCommand):
         "as you like: each account is refreshed once."
     )
     # Those of its own settings have an exit code of their own.
-    requires_system_checks = ()
+    requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take the options of ``tiktok-oauth keep-alive``."""

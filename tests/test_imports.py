@@ -216,7 +216,8 @@ def test_direction__no_circles():
 #: From the top down: a module imports what is below it, and what is in its own package.
 LAYERS = (
     ("__main__",),
-    ("cli", "contrib"),
+    ("contrib",),
+    ("cli",),
     ("keepalive",),
     ("_keepalive",),
     ("session",),

@@ -3,7 +3,7 @@
     pip install 'tiktok-oauth-session[starlette,httpx,sql]' fastapi uvicorn
     uvicorn fastapi_app:app --workers 3
 
-It reads TIKTOK_OAUTH_CLIENT_KEY, TIKTOK_OAUTH_CLIENT_SECRET, TIKTOK_OAUTH_REDIRECT_URI (which ends in
+It reads TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET, TIKTOK_REDIRECT_URI (which ends in
 /tiktok/callback), SECRET_KEY and DATABASE_URL from the environment, and TIKTOK_OAUTH_BASE_URL if TikTok is
 somewhere else, as a fake one is.
 """
@@ -35,13 +35,13 @@ LOGGED_IN = """
 
 base_url = os.environ.get("TIKTOK_OAUTH_BASE_URL")
 platform = LOGIN_KIT.at(base_url) if base_url else LOGIN_KIT
-redirect_uri = os.environ["TIKTOK_OAUTH_REDIRECT_URI"]
+redirect_uri = os.environ["TIKTOK_REDIRECT_URI"]
 
 store = SQLStore(sqlalchemy.create_engine(os.environ["DATABASE_URL"]))
 store.create_tables()
 tiktok = TikTokRouter(
-    os.environ["TIKTOK_OAUTH_CLIENT_KEY"],
-    client_secret=os.environ["TIKTOK_OAUTH_CLIENT_SECRET"],
+    os.environ["TIKTOK_CLIENT_KEY"],
+    client_secret=os.environ["TIKTOK_CLIENT_SECRET"],
     redirect_uri=redirect_uri,
     store=store,
     platform=platform,

@@ -3,7 +3,7 @@
     pip install 'tiktok-oauth-session[flask,sql]' gunicorn
     gunicorn --workers 3 --threads 4 flask_app:app
 
-It reads TIKTOK_OAUTH_CLIENT_KEY, TIKTOK_OAUTH_CLIENT_SECRET, TIKTOK_OAUTH_REDIRECT_URI (which ends in
+It reads TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET, TIKTOK_REDIRECT_URI (which ends in
 /tiktok/authorized), SECRET_KEY and DATABASE_URL from the environment, and TIKTOK_OAUTH_BASE_URL if TikTok is
 somewhere else, as a fake one is.
 """
@@ -35,10 +35,10 @@ HOME = """<!doctype html>
 store = SQLStore(create_engine(os.environ["DATABASE_URL"]))
 store.create_tables()
 base_url = os.environ.get("TIKTOK_OAUTH_BASE_URL")
-redirect_uri = os.environ["TIKTOK_OAUTH_REDIRECT_URI"]
+redirect_uri = os.environ["TIKTOK_REDIRECT_URI"]
 blueprint = make_tiktok_blueprint(
-    os.environ["TIKTOK_OAUTH_CLIENT_KEY"],
-    os.environ["TIKTOK_OAUTH_CLIENT_SECRET"],
+    os.environ["TIKTOK_CLIENT_KEY"],
+    os.environ["TIKTOK_CLIENT_SECRET"],
     redirect_uri=redirect_uri,
     store=store,
     platform=LOGIN_KIT.at(base_url) if base_url else LOGIN_KIT,

@@ -74,10 +74,10 @@ class Running:
         """Serve it, and TikTok."""
         with self.fake.serve() as tiktok:
             variables = {
-                "TIKTOK_OAUTH_CLIENT_KEY": self.fake.client_key,
-                "TIKTOK_OAUTH_CLIENT_SECRET": self.fake.client_secret,
+                "TIKTOK_CLIENT_KEY": self.fake.client_key,
+                "TIKTOK_CLIENT_SECRET": self.fake.client_secret,
                 "TIKTOK_OAUTH_BASE_URL": tiktok.url,
-                "TIKTOK_OAUTH_REDIRECT_URI": self.redirect_uri,
+                "TIKTOK_REDIRECT_URI": self.redirect_uri,
                 "SECRET_KEY": "correct-horse-battery-staple-correct-horse-battery-staple",
                 "DATABASE_URL": f"sqlite:///{self.database}",
                 "DATABASE_PATH": str(self.database),

@@ -6,6 +6,7 @@ import argparse
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
@@ -35,6 +36,22 @@ def add_parser(subcommands: Any) -> None:
         "next run does the rest. Exits with 1 if an account failed, or was left without a signal, that "
         "another run may save, and with 5 if a new token could not be kept.",
     )
+    add_options(parser)
+    parser.add_argument(
+        "--jobs",
+        type=whole(1),
+        default=1,
+        metavar="N",
+        help="share workers and rate out among N processes, each of which makes use of one processor "
+        "(default: 1)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    stores.add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a run."""
     parser.add_argument(
         "--refresh-within",
         type=at_least(0.0),
@@ -48,13 +65,6 @@ def add_parser(subcommands: Any) -> None:
         metavar="SECONDS",
         help="also refresh access tokens that end within so many seconds",
     )
-    _add_pace(parser)
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
-    stores.add_option(parser)
-    parser.set_defaults(run=run)
-
-
-def _add_pace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=whole(1), default=4, metavar="N", help="refresh N at a time (default: 4)"
     )
@@ -64,14 +74,6 @@ def _add_pace(parser: argparse.ArgumentParser) -> None:
         default=10.0,
         metavar="N",
         help="send N requests a second at most (default: 10)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=whole(1),
-        default=1,
-        metavar="N",
-        help="share workers and rate out among N processes, each of which makes use of one processor "
-        "(default: 1)",
     )
 
 
@@ -94,7 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
             stop = threading.Event()
             with told_to_stop(stop) as signals:
                 summary = job.run(stop, progress)
-    _tell(summary, as_json=arguments.json)
+    tell_of(summary, as_json=arguments.json)
+    return exit_code_for(summary, signals)
+
+
+def exit_code_for(summary: Summary, signals: Sequence[int]) -> int:
+    """Return the exit code of a run during which these signals came."""
     if summary.unsaved:
         return EXIT_STORE
     if signal.SIGINT in signals:
@@ -104,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_FAILED if summary.failed or (left and not signals) else EXIT_OK
 
 
-def _tell(summary: Summary, *, as_json: bool) -> None:
+def tell_of(summary: Summary, *, as_json: bool) -> None:
+    """Tell how a run went."""
     for key, why in summary.dead.items():
         tell(f"{key.open_id}: log in again: {why}")
     for key, why in summary.failed.items():

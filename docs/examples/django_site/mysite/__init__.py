@@ -1,0 +1,1 @@
+"""A Django site that people log in to with TikTok."""

@@ -27,7 +27,7 @@ OPTIONAL = (
     "sqlite3",
 )
 ROUNDS = 5
-MOST_ROUNDS = 25
+MOST_ROUNDS = 60
 
 #: The public names.
 PUBLIC = """

@@ -10,24 +10,36 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 try:
     import flask
     from flask_dance.consumer import (  # type: ignore[import-untyped]  # Flask-Dance has no types
-        OAuth2ConsumerBlueprint,
         oauth_authorized,
         oauth_before_login,
         oauth_error,
     )
-    from flask_dance.consumer.requests import OAuth2Session  # type: ignore[import-untyped]  # nor here
-    from flask_dance.consumer.storage import BaseStorage  # type: ignore[import-untyped]  # nor here
     from flask_dance.consumer.storage.session import SessionStorage  # type: ignore[import-untyped]  # nor here
+
+    if TYPE_CHECKING:
+        # What its classes are to whoever uses ours.
+        from requests_oauthlib import OAuth2Session
+
+        class OAuth2ConsumerBlueprint(flask.Blueprint):
+            def __getattr__(self, name: str) -> Any: ...
+
+        class BaseStorage: ...
+    else:
+        from flask_dance.consumer import OAuth2ConsumerBlueprint
+        from flask_dance.consumer.requests import OAuth2Session
+        from flask_dance.consumer.storage import BaseStorage
     from markupsafe import escape
     from werkzeug.local import LocalProxy
     from werkzeug.wrappers import Response
-except ImportError as error:
-    raise ImportError("The blueprint needs Flask-Dance: pip install tiktok-oauth-session[flask]") from error
+except ImportError as _missing:
+    raise ImportError(
+        "The blueprint needs Flask-Dance: pip install tiktok-oauth-session[flask]"
+    ) from _missing
 from oauthlib.oauth2 import InvalidGrantError, OAuth2Error
 
 from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, StoreError, TokenError, reason_of
@@ -37,7 +49,7 @@ from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["TikTokBlueprint", "TikTokSession", "make_tiktok_blueprint", "tiktok"]
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: RFC 6749 section 4.1.2.1: what an error is called that has no name of its own.
 UNAVAILABLE = "temporarily_unavailable"
@@ -51,7 +63,7 @@ _PAGE = """<!doctype html>
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 
-class TikTokSession(TikTokOAuth2Mixin, OAuth2Session):  # type: ignore[misc]  # Flask-Dance's has no types
+class TikTokSession(TikTokOAuth2Mixin, OAuth2Session):
     """A `TikTokOAuth2Session` as Flask-Dance's blueprints make sessions.
 
     Args:
@@ -74,7 +86,7 @@ class TikTokSession(TikTokOAuth2Mixin, OAuth2Session):  # type: ignore[misc]  # 
         return token
 
 
-class _AccountStorage(BaseStorage):  # type: ignore[misc]  # Flask-Dance's has no types
+class _AccountStorage(BaseStorage):
     """Keeps tokens in a store of ours, and in the visitor's web session whose is theirs."""
 
     def __init__(self, store: TokenStore, open_id: Callable[[], str | None] | None) -> None:
@@ -108,7 +120,7 @@ def _key(blueprint: TikTokBlueprint) -> str:
     return f"{blueprint.name}_oauth_open_id"
 
 
-class TikTokBlueprint(OAuth2ConsumerBlueprint):  # type: ignore[misc]  # Flask-Dance's has no types
+class TikTokBlueprint(OAuth2ConsumerBlueprint):
     """What `make_tiktok_blueprint` makes.
 
     What Flask-Dance keeps on the blueprint, which all visitors share, is each visitor's own here: the
@@ -125,7 +137,8 @@ class TikTokBlueprint(OAuth2ConsumerBlueprint):  # type: ignore[misc]  # Flask-D
         **options: Any,
     ) -> None:
         super().__init__(name, import_name, **options)
-        self.store, self.redirect_uri = store, redirect_uri
+        self.store: TokenStore | None = store
+        self.redirect_uri: str | None = redirect_uri
         # Not `client_id`, whose setter makes a session for every request.
         self.from_config["_client_id"] = "TIKTOK_OAUTH_CLIENT_KEY"
         self.from_config["client_secret"] = "TIKTOK_OAUTH_CLIENT_SECRET"

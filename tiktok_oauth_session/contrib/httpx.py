@@ -11,8 +11,8 @@ try:
     import httpx2
     from anyio import CapacityLimiter, to_thread
     from anyio.lowlevel import RunVar
-except ImportError as error:
-    raise ImportError("TikTokAuth needs httpx2: pip install tiktok-oauth-session[httpx]") from error
+except ImportError as _missing:
+    raise ImportError("TikTokAuth needs httpx2: pip install tiktok-oauth-session[httpx]") from _missing
 
 from tiktok_oauth_session._http.allowed_hosts import origin_of
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
@@ -21,7 +21,7 @@ from tiktok_oauth_session.compliance import header_with, shows_token
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.tokens import TikTokToken
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Threads of one event loop that wait for a token at the same time: as many as anyio lends for other work.
 THREADS = 40

@@ -18,8 +18,10 @@ try:
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
     from starlette.routing import Route, Router
-except ImportError as error:
-    raise ImportError("TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]") from error
+except ImportError as _missing:
+    raise ImportError(
+        "TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]"
+    ) from _missing
 
 from tiktok_oauth_session.errors import (
     AuthorizationError,
@@ -33,7 +35,7 @@ from tiktok_oauth_session.errors import (
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores import TokenStore
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 #: Called with the request and the session of who has just logged in.
 OnLogin = Callable[[Request, TikTokOAuth2Session], Any]
@@ -96,7 +98,7 @@ class TikTokRouter(Router):
         path = urlsplit(redirect_uri).path
         prefix = path.rstrip("/").rpartition("/")[0]
         #: Where a login begins, as browsers see it: beside the callback.
-        self.login_url = f"{prefix}/login"
+        self.login_url: str = f"{prefix}/login"
         callback = path.removeprefix(prefix)
         if callback.rstrip("/") == "/login":
             raise ValueError(

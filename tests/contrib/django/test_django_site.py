@@ -34,10 +34,10 @@ def begin(database, fake):
     """Begins a command of the site's `manage.py`, in a process of its own."""
     with fake.serve() as tiktok:
         variables = {
-            "TIKTOK_OAUTH_CLIENT_KEY": fake.client_key,
-            "TIKTOK_OAUTH_CLIENT_SECRET": fake.client_secret,
+            "TIKTOK_CLIENT_KEY": fake.client_key,
+            "TIKTOK_CLIENT_SECRET": fake.client_secret,
             "TIKTOK_OAUTH_BASE_URL": tiktok.url,
-            "TIKTOK_OAUTH_REDIRECT_URI": "https://app.example/tiktok/callback/",
+            "TIKTOK_REDIRECT_URI": "https://app.example/tiktok/callback/",
             "SECRET_KEY": "fake",
             "DATABASE_PATH": str(database),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -90,7 +90,7 @@ def test_site__keep_alive(manage):
     manage("migrate", "--verbosity=0")
     after, summary, _ = manage("tiktok_keep_alive", "--json")
     misspelled, _, _ = manage("tiktok_keep_alive", "--workers", "none")
-    without, _, missing = manage("tiktok_keep_alive", TIKTOK_OAUTH_CLIENT_SECRET="")
+    without, _, missing = manage("tiktok_keep_alive", TIKTOK_CLIENT_SECRET="")
 
     assert [5, 0, 2, 2] == [before, after, misspelled, without]
     assert "run your migrations" in complaint

@@ -25,8 +25,9 @@ class ConnectionEvent(NamedTuple):
             ``"needs_login"``: TikTok has just refused the refresh token, and only a new login helps.
             ``"revoked"``: the application has ended the connection.
         account: Which one; None if it has no store and nobody knows whose it is.
-        reason: Why it failed: an error code of TikTok's, ``"no_reply"``, or ``"store"`` for what happened to
-            the place where tokens are kept; None if it succeeded.
+        reason: Why it failed: an error code of TikTok's; or ``"no_reply"``, ``"invalid_response"``,
+            ``"another_open_id"`` (TikTok's answer was another user's token), ``"store"`` (the place where
+            tokens are kept), the class of whatever else was raised; None if it succeeded.
         seconds: How long it took, from its beginning until the new token was saved.
     """
 

@@ -807,13 +807,13 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
                 # Another one is that of a login that came meanwhile.
                 if stored is None or stored.refresh_token == live.refresh_token:
                     self.store.delete(key)
+            self._use(TikTokToken())
 
         if self._holds_client_token(token):
             end(token)
         else:
             may_refresh = not self._lacking(token, self.client_secret)
             self._connection(token, self.client_secret).end(token, end, may_refresh=may_refresh)
-        self._use(TikTokToken())
 
 
 class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
@@ -845,8 +845,8 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
         token_timeout: Seconds to connect and seconds to wait for a reply, for OAuth endpoints only. Together
             they are the deadline of a whole request, whatever takes its time; one number counts as both.
         on_event: Called with a `tiktok_oauth_session.events.ConnectionEvent` for each refresh and revocation,
-            after everybody who waits for it has been answered. A refresh that many sessions wait for is told
-            to the one that began it: give them all the same function. It may use the session.
+            once it is over and the store's lock is free. A refresh that many sessions wait for is told to the
+            one that began it: give them all the same function. It may use the session.
         **parent_kwargs: ``client``, ``state``, ``auto_refresh_url``, ``auto_refresh_kwargs`` as in
             `OAuth2Session`.
 

@@ -241,6 +241,28 @@ def test_needs_login__another_was_faster(fake, session, events, store, key, issu
     assert newer == session.token
 
 
+def test_needs_login__another_users_token(fake, session, events, key):
+    """TikTok answers with another user's token: that is no fault of the store's."""
+    other = fake.issue_token(user=fake.add_user())
+    fake.fail("refresh", "body", body=json.dumps(other).encode())
+    with pytest.raises(TokenNotSaved, match="another one"):
+        session.get(USER_INFO)
+    let_refreshes_end()
+
+    assert [("needs_login", "another_open_id")] == names(events)
+
+
+def test_refreshed__login_meanwhile(fake, session, events, store, key, issue):
+    """A login that comes while TikTok answers is what counts: the refresh has brought nothing to tell."""
+    newer = issue()
+    fake.after("refresh", lambda record: store.save(key, newer))
+
+    assert 200 == session.get(USER_INFO).status_code
+    let_refreshes_end()
+    assert [] == events
+    assert newer == session.token
+
+
 def test_revoked(fake, session, events, key, store):
     """The end of a connection: an expired token is refreshed first, and both are told."""
     session.revoke_token()
@@ -249,6 +271,26 @@ def test_revoked(fake, session, events, key, store):
     assert {("refreshed", None), ("revoked", None)} == set(names(events))
     assert [key, key] == [event.account for event in events]
     assert store.load(key) is None
+
+
+def test_revoked__is_over(session, store, key):
+    """Whoever is told finds the session without a token, and the account's lock free for others."""
+    found = []
+
+    def look(event):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            found.append((event.name, bool(session.token), pool.submit(is_free).result(PATIENCE_S)))
+
+    def is_free():
+        with store.try_lock(key) as held:
+            return held
+
+    session.get(USER_INFO)
+    let_refreshes_end()
+    session.on_event = look
+    session.revoke_token()
+
+    assert [("revoked", False, True)] == found
 
 
 def test_revoked__refused(fake, session, events):
@@ -286,7 +328,7 @@ def test_on_event__raises(session, caplog, old):
 
 
 def test_on_event__hangs(session, make_session, store, key):
-    """A watcher that hangs holds up nobody."""
+    """A watcher that hangs holds up no call."""
     release = threading.Event()
     session.on_event = lambda event: release.wait(PATIENCE_S)
     try:
@@ -320,6 +362,19 @@ def test_log__structured(session, caplog, key, old):
     for secret in (old.access_token, old.refresh_token, new.access_token, new.refresh_token):
         assert secret not in written
     assert session.client_secret not in written
+
+
+def test_log__name_of_a_strangers(make_session, issue, clock, store, caplog, fake):
+    """An open_id in the log is what a terminal does not obey."""
+    old, key = issue(), AccountKey(fake.client_key, "\x1b[2Juser")
+    store.save(key, old)
+    clock.advance(7201)
+    with caplog.at_level(logging.INFO, "tiktok_oauth_session"):
+        make_session(store=store, open_id=key.open_id, token_updater=None).get(USER_INFO)
+        let_refreshes_end()
+
+    assert r"the connection of \x1b[2Juser was refreshed" in caplog.text
+    assert "\x1b" not in caplog.text
 
 
 def test_keep_alive(fake, store, key, events):

@@ -393,6 +393,7 @@ class Transaction:
                 f"TikTok answered the refresh of open_id {current.open_id} with a token of another one, "
                 f"{new.open_id}. It is in the `token` of this error and was saved nowhere; the account's own "
                 "refresh token is spent, so its user has to log in again.",
+                error=outcome.error,
                 token=new,
             )
         if self._is_refused(current):

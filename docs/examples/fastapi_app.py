@@ -8,6 +8,7 @@ It reads TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET, TIKTOK_REDIRECT_URI (which end
 somewhere else, as a fake one is.
 """
 
+import contextlib
 import html
 import logging
 import os
@@ -88,7 +89,10 @@ def log_out(request: Request) -> RedirectResponse:
 @app.post("/disconnect")
 def disconnect(request: Request) -> RedirectResponse:
     """End the connection, at TikTok and here."""
-    tiktok.session(request).revoke_token()
+    with contextlib.suppress(ReauthorizationRequired):  # not logged in, or the app was removed at TikTok
+        session = tiktok.session(request)
+        if session.authorized:
+            session.revoke_token()
     tiktok.log_out(request)
     return RedirectResponse("/", 303)
 

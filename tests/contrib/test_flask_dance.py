@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from servers import require_module
 
-from tiktok_oauth_session import AccountKey, MemoryStore, StoreError, TikTokToken
+from tiktok_oauth_session import AccountKey, MemoryStore, StoreError, TikTokToken, unwrap
 
 require_module("flask_dance")
 
@@ -107,6 +107,9 @@ class Visitor:
 
     def post(self, path):
         return self._browser.post(path, base_url=self._base_url)
+
+    def head(self, path):
+        return self._browser.head(path, base_url=self._base_url)
 
     def begin(self, **parameters):
         """Go to TikTok; return the address that the application sent the browser to."""
@@ -266,6 +269,32 @@ def test_login__another_account(fake, store, visitor):
     assert ("1", "user.info.basic") == (query_of(page)["disable_auto_auth"], query_of(page)["scope"])
     assert "Second User" == visitor.name
     assert {"first-user", "second-user"} == {key.open_id for key in store.keys()}  # noqa: SIM118 - no dict
+
+
+@pytest.mark.parametrize("where", ["store", "cookie"])
+def test_login__several_tabs(fake, store, where):
+    """A login that was begun in one tab is finished although others were begun since, up to three."""
+    place = {"store": store} if where == "store" else {}
+    visitor = Visitor(make_app(make_tiktok_blueprint(fake.client_key, fake.client_secret, **place)), fake)
+    callbacks = [visitor.consent(visitor.begin()) for _ in range(5)]
+
+    assert failed(visitor.get(callbacks[0]), 400, "finished already")
+    assert [302] * 4 == [visitor.get(callback).status_code for callback in callbacks[1:]]
+    assert 4 == len({record.form["code_verifier"] for record in fake.requests_to("token")})
+    assert "logins" not in visitor.cookie
+
+
+@pytest.mark.parametrize("path", ["login", "callback"])
+def test_login__looked_at_ahead(fake, visitor, path):
+    """Whoever only asks for the headers, as previews do, spends no code and begins no login."""
+    callback = visitor.consent(visitor.begin())
+    before = visitor.cookie
+    answer = visitor.head({"login": "/tiktok", "callback": callback}[path])
+
+    assert (405, before) == (answer.status_code, visitor.cookie)
+    assert "HEAD" not in answer.headers["Allow"]
+    assert [] == fake.requests_to("token")
+    assert 302 == visitor.get(callback).status_code
 
 
 def test_login__required(app, visitor):
@@ -428,6 +457,42 @@ def test_token__of_the_blueprint(fake, app, blueprint, visitor):
     assert "First User" == visitor.name
 
 
+@pytest.mark.parametrize("where", ["store", "cookie", "storage"])
+def test_token__deleted_twice(fake, store, where):
+    """Who is logged out already, or never was in, can be logged out again."""
+    place = {"store": {"store": store}, "storage": {"storage": VisitorStorage}, "cookie": {}}[where]
+    blueprint = make_tiktok_blueprint(fake.client_key, fake.client_secret, **place)
+    app = make_app(blueprint)
+
+    @app.get("/logout")
+    def log_out():
+        del blueprint.token
+        return str(tiktok.authorized)
+
+    visitor = Visitor(app, fake)
+
+    assert "False" == visitor.get("/logout").text
+    visitor.log_in()
+    assert "First User" == visitor.name
+    assert ["False"] * 2 == [visitor.get("/logout").text for _ in range(2)]
+    assert "Nobody" == visitor.get("/").text
+
+
+def test_token__put_into_a_storage(fake):
+    """A token that the application puts into a storage is the visitor's at once, also if there was none."""
+    blueprint = make_tiktok_blueprint(fake.client_key, fake.client_secret, storage=MemoryStorage())
+    app = make_app(blueprint)
+    token = fake.issue_token(user="first-user")
+
+    @app.get("/put")
+    def put():
+        before = tiktok.authorized
+        blueprint.token = token
+        return [before, tiktok.authorized, tiktok.get(USER_INFO).json()["data"]["user"]["open_id"]]
+
+    assert [False, True, "first-user"] == Visitor(app, fake).get("/put").json
+
+
 def test_token__revoked(fake, app, store, blueprint, visitor):
     """Disconnecting revokes at TikTok, and the store forgets the account."""
 
@@ -456,12 +521,18 @@ def test_open_id__of_the_applications_users(fake, store):
     def know_user():
         flask.g.open_id = flask.request.args.get("user")
 
+    @app.get("/logout")
+    def log_out():
+        del blueprint.token
+        return str(tiktok.authorized)
+
     visitor = Visitor(app, fake)
     visitor.log_in()
 
     assert "{}" == visitor.cookie
     assert "Nobody" == visitor.get("/").text
     assert "First User" == visitor.get("/?user=first-user").json["display_name"]
+    assert "True" == visitor.get("/logout?user=first-user").text, "who is logged in, the application says"
 
 
 # --- a user of the application's, made when a visitor logs in ------------------------------------------
@@ -507,6 +578,55 @@ def test_authorized__a_handlers_response(store, blueprint, visitor):
     assert [] == list(store.keys())
 
 
+def status_503(fake, clock):
+    """Let TikTok's API be down."""
+    fake.fail("user_info", "status", status=503)
+
+
+def no_answer(fake, clock):
+    """Let TikTok's API answer nothing."""
+    fake.fail("user_info", "reset_before", times=None)
+
+
+def expired(fake, clock):
+    """Let so much time pass that the token has expired, which no store has yet."""
+    clock.advance(7200)
+
+
+@pytest.mark.parametrize(
+    ("accident", "status", "told", "logged"),
+    [
+        (status_503, 503, "internal_error", "refused the call: internal_error"),
+        (no_answer, 503, "temporarily_unavailable", "ConnectionError"),
+        (expired, 400, "invalid_grant", "has to log in again"),
+    ],
+)
+def test_authorized__a_handler_meets_an_accident(
+    fake, store, blueprint, visitor, clock, heard, caplog, accident, status, told, logged
+):
+    """If TikTok does not tell a handler who it is, nobody is logged in, and the next login works."""
+    seen = []
+
+    def make_user(_blueprint, token):
+        accident(fake, clock)
+        unwrap(tiktok.get(USER_INFO))
+
+    def look(_blueprint, **words):
+        seen.append(tiktok.authorized)
+
+    with oauth_authorized.connected_to(make_user, blueprint), oauth_error.connected_to(look):
+        answer = visitor.log_in()
+
+    assert failed(answer, status, "again")
+    assert ([told], [False]) == ([each["error"] for each in heard], seen)
+    (said,) = [each for each in caplog.messages if each.startswith("a login with TikTok failed")]
+    assert logged in said
+    assert ("{}", []) == (visitor.cookie, list(store.keys()))
+    fake.heal()
+    assert 302 == visitor.log_in().status_code
+    assert "First User" == visitor.name
+
+
 def test_session_class__of_ones_own(fake, store):
     """The session may be a subclass."""
 
@@ -539,6 +659,7 @@ def test_failed__denied(visitor, heard, caplog):
     assert failed(answer, 400, "access_denied")
     assert [{"error": "access_denied", "error_description": "access_denied", "error_uri": None}] == heard
     assert "access_denied" in caplog.text
+    assert "{}" == visitor.cookie, "the login is over"
     assert 302 == visitor.log_in().status_code
 
 
@@ -603,7 +724,7 @@ def test_failed__tiktok_is_down(fake, visitor, heard, caplog, accident, wait):
 
     assert failed(answer, 503, f"try again in {wait} seconds" if wait else "try again later")
     assert wait == answer.headers.get("Retry-After")
-    assert 1 == len(heard)
+    assert (1, "{}") == (len(heard), visitor.cookie)
     assert "a login with TikTok failed" in caplog.text
     assert 302 == visitor.log_in().status_code
 
@@ -682,7 +803,7 @@ def test_log__no_secret(fake, store, visitor, clock, caplog):
     """No secret of a login and a refresh is in any log, Flask-Dance's included."""
     with caplog.at_level(logging.DEBUG):
         callback = visitor.consent(visitor.begin())
-        verifier = json.loads(visitor.cookie)["tiktok_oauth_code_verifier"]
+        ((_, verifier),) = json.loads(visitor.cookie)["tiktok_oauth_logins"]
         for _ in ("in time", "again"):
             visitor.get(callback)
         old = store.load(AccountKey(fake.client_key, "first-user"))
@@ -728,18 +849,41 @@ def test_page__usage(fake, page):
     assert "/tiktok" == visitor.get("/").headers["Location"]
     assert [] == fake.requests_to("revoke")
     visitor.log_in()
-    visitor.post("/disconnect")
+    assert [302, 302] == [visitor.post("/disconnect").status_code for _ in range(2)]
     assert 1 == len(fake.requests_to("revoke"))
     assert "/tiktok" == visitor.get("/").headers["Location"]
+
+
+def test_page__disconnected_elsewhere(fake, page, clock):
+    """Who presses the button after their other browser did, or when only a login helps, is logged out."""
+    (usage, _), names = page
+    exec(usage, names)  # noqa: S102 - our own documentation
+    first, second = (Visitor(names["app"], fake, base_url=PUBLIC) for _ in range(2))
+    for visitor in (first, second):
+        visitor.log_in()
+
+    assert [302, 302] == [visitor.post("/disconnect").status_code for visitor in (first, second)]
+    assert 1 == len(fake.requests_to("revoke"))
+    assert ["{}"] * 2 == [visitor.cookie for visitor in (first, second)]
+    first.log_in()
+    fake.remove_connection("first-user")
+    clock.advance(7200)
+    assert (302, "{}") == (first.post("/disconnect").status_code, first.cookie)
 
 
 def test_page__users(fake, page):
     """The second one makes a user, knows them by its own session, and flashes what TikTok says."""
     (usage, more), names = page
     app, _, rest = usage.partition("blueprint = make")
+    rest = rest[rest.index("app.register_blueprint") :]
+    # Logging out is the application's own.
+    rest, _, disconnect = rest.partition('@app.post("/logout")')
+    rest += disconnect[disconnect.index("@app.post") :]
+    assert "del blueprint.token" in rest
+    rest = rest.replace("del blueprint.token", 'web.pop("user", None)')
     exec(app, names)  # noqa: S102 - our own documentation
     exec(more, names)  # noqa: S102 - our own documentation
-    exec(rest[rest.index("app.register_blueprint") :], names)  # noqa: S102 - our own documentation
+    exec(rest, names)  # noqa: S102 - our own documentation
     visitor = Visitor(names["app"], fake, base_url=PUBLIC)
 
     assert "/" == visitor.log_in(deny=True).headers["Location"]
@@ -748,3 +892,10 @@ def test_page__users(fake, page):
     assert "First User" == names["users"]["first-user"]["display_name"] == visitor.name
     assert '"user": "first-user"' in visitor.cookie
     assert "oauth_open_id" not in visitor.cookie
+    visitor.post("/logout")
+    assert "/tiktok" == visitor.get("/").headers["Location"]
+    assert [] == fake.requests_to("revoke")
+    visitor.log_in()
+    assert [302, 302] == [visitor.post("/disconnect").status_code for _ in range(2)]
+    assert 1 == len(fake.requests_to("revoke"))
+    assert '"user"' not in visitor.cookie

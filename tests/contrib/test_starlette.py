@@ -231,14 +231,17 @@ def test_login__several_tabs(fake, browser):
     assert "/second" == browser.get(second).headers["Location"]
 
 
-def test_login__many_tabs(browser):
-    """A visitor who begins logins without end has a cookie that browsers keep."""
+@pytest.mark.parametrize(("letter", "most"), [("x", 253), ("\u00e9", 42), ("\U0001f600", 21)])
+def test_login__many_tabs(browser, letter, most):
+    """A visitor who begins logins without end has a cookie that browsers keep, whatever the script."""
     for number in range(9):
-        browser.get(f"/tiktok/login?next=/{number}{'x' * 240}")
+        begun = browser.get(f"/tiktok/login?next=/{number}{quote(letter * most)}")
         assert [f"/{each}" for each in range(max(0, number - 3), number + 1)] == [
             onward[:2] for _, onward in browser.web_session["tiktok_logins"].values()
         ]
-    assert 4096 > len(browser.get("/tiktok/login").headers["Set-Cookie"])
+        assert 4096 > len(begun.headers["Set-Cookie"])
+    browser.get(f"/tiktok/login?next=/0{quote(letter * (most + 1))}")
+    assert "/" == [*browser.web_session["tiktok_logins"].values()][-1][1]
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,7 @@ def test_login__many_tabs(browser):
         ("javascript:alert(1)", "/"),
         ("/x\r\nSet-Cookie: x=y", "/"),
         ("/" + "x" * 255, "/"),
+        ("/" + "\U0001f600" * 22, "/"),
     ],
 )
 def test_login__next(browser, path, onward):
@@ -333,6 +337,54 @@ def test_on_login__refuses(fake, router, kind):
     assert 403 == browser.log_in().status_code
     assert {"tiktok_logins": {}} == browser.web_session
     assert 303 == browser.get("/def").status_code
+
+
+def test_on_login__refuses_another_account(fake, router):
+    """Who is logged in, and is refused with another account, is logged in with none."""
+    other = fake.add_user()
+
+    def refuse(request, session):
+        if session.open_id == other.open_id:
+            raise HTTPException(403, "You are not invited.")
+
+    browser = Browser(fake, fastapi_app(router(on_login=refuse)))
+    browser.log_in()
+
+    assert 200 == browser.get("/def").status_code
+    assert 403 == browser.log_in("?disable_auto_auth=1", user=other).status_code
+    assert {"tiktok_logins": {}} == browser.web_session
+    assert 303 == browser.get("/def").status_code
+
+
+def test_on_login__needs_a_login(fake, router, caplog):
+    """Who is asked for a login at the end of a login sees a page, and is not led round in circles."""
+
+    def on_login(request, session):
+        tiktok.session(request)
+
+    tiktok = router(on_login=on_login)
+    browser = Browser(fake, fastapi_app(tiktok))
+
+    refused(browser, browser.begin(), caplog)
+
+    assert {"tiktok_logins": {}} == browser.web_session
+
+
+def test_on_login__session_is_closed(fake, server, router):
+    """The connections of the session are closed when the login is over, also if the application refuses."""
+    sessions = []
+
+    def open_connections():
+        return [len(session.get_adapter(server.url).poolmanager.pools) for session in sessions]
+
+    def refuse(request, session):
+        sessions.append(session)
+        session.get(USER_INFO)
+        assert [1] == open_connections()
+        raise HTTPException(403)
+
+    assert 403 == Browser(fake, fastapi_app(router(on_login=refuse))).log_in().status_code
+    assert [0] == open_connections()
 
 
 # --- what comes back wrong -----------------------------------------------------------------------------

@@ -55,8 +55,13 @@ class Person:
     def press(self, button):
         """Press a button of the first page."""
         self.open("/")
-        with self.page.expect_navigation():
+        self.click(button)
+
+    def click(self, button):
+        """Press a button of the page that is open; return the status of the next one."""
+        with self.page.expect_navigation() as navigation:
             self.page.get_by_role("button", name=button).click()
+        return navigation.value.status
 
     def begin_calls(self, number):
         """Begin to call `/me`, often and at once."""

@@ -152,6 +152,23 @@ def test_example__disconnected(example, people):
     assert revoked.committed
 
 
+def test_example__disconnected_elsewhere(example, people):
+    """Who presses the button when their other browser has pressed it already is logged out, as they wish."""
+    first, second = people
+    first.log_in()
+    second.begin()
+    second.answer(who=first)
+    revocations = len(example.fake.requests_to("revoke"))
+    for person in (second, first):
+        person.open("/")
+    first.click("Disconnect")
+    again = second.click("Disconnect")
+
+    assert 200 == again
+    assert [(401, None)] * 2 == [person.me() for person in people]
+    assert 1 == len(example.fake.requests_to("revoke")[revocations:])
+
+
 # --- what fails ----------------------------------------------------------------------------------------
 
 

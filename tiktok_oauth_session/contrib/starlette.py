@@ -5,13 +5,10 @@ from __future__ import annotations
 import html
 import inspect
 import logging
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
-
-from oauthlib.oauth2 import InvalidGrantError
 
 try:
     from starlette.concurrency import run_in_threadpool
@@ -23,6 +20,7 @@ except ImportError as _missing:
         "TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]"
     ) from _missing
 
+from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
 from tiktok_oauth_session.errors import (
     AuthorizationError,
     ReauthorizationRequired,
@@ -45,10 +43,12 @@ OPEN_ID = "tiktok_open_id"
 LOGINS = "tiktok_logins"
 #: How many of those: one for every tab, while all of them fit into a cookie of 4096 bytes.
 REMEMBERED_LOGINS = 4
-#: Characters of an address to go on to after a login.
+#: Characters of an address to go on to after a login, as URLs have it.
 NEXT_CAP = 255
 #: A path of the application's own: what begins with two slashes, or with one and a backslash, names a host.
 _OWN_PATH = re.compile(r"/(?!/)[^\\\x00-\x1f\x7f]*")
+#: What an address that is quoted already keeps as it is: RFC 3986's reserved characters, and ``%``.
+_KEPT_IN_URLS = ":/?#[]@!$&'()*+,;=%"
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>TikTok</title>
 <p>{words}</p>
@@ -75,9 +75,9 @@ class TikTokRouter(Router):
         store: Where tokens live, which all workers share.
         scope: The scopes to ask for, as for `TikTokOAuth2Session`.
         on_login: Called with the request and the session of who has logged in, whose token is in the store
-            by then. A function is called in a thread, a coroutine function in the event loop. What it raises,
-            such as an HTTPException, leaves the visitor logged out; a response that it returns is sent in
-            place of the redirect.
+            by then. A function is called in a thread, a coroutine function in the event loop. What it raises
+            and the application answers, such as an HTTPException, leaves the visitor logged out, also of the
+            account before; a response that it returns is sent in place of the redirect.
         **options: As for `TikTokOAuth2Session`: ``platform``, ``pkce`` and others.
 
     Raises:
@@ -181,31 +181,35 @@ class TikTokRouter(Router):
         return RedirectResponse(url, 302)
 
     async def _callback(self, request: Request) -> Response:
-        session = self.session_for()
-        try:
-            onward = await self._finish_login(request, session)
-        except TikTokOAuthError as error:
-            return await self._answer(request, error)
-        finally:
-            session.close()
-        answer = await self._decided(request, session)
+        with self.session_for() as session:
+            try:
+                onward = await self._finish_login(request, session)
+            except TikTokOAuthError as error:
+                return self._failed(request, error)
+            # Whoever was logged in here is so no more, whatever becomes of this login.
+            self.log_out(request)
+            try:
+                answer = await self._decided(request, session)
+            except ReauthorizationRequired as error:
+                # Not led to the login, and back to this page, whose code is spent.
+                return self._failed(request, error)
         request.session[OPEN_ID] = session.open_id
         return answer or RedirectResponse(onward, 303)
 
     async def _finish_login(self, request: Request, session: TikTokOAuth2Session) -> str:
         """Exchange the code, and return where to go on to."""
-        # What comes with it is a stranger's; what it is compared with is in this visitor's web session.
+        # A stranger's, unless this visitor began a login with it.
+        state = request.query_params.get("state", "")
         begun = dict(request.session.get(LOGINS, {}))
-        state = next((each for each in begun if each == request.query_params.get("state")), "")
+        is_open = is_over = state in begun
         verifier, onward = begun.pop(state, (None, "/"))
-        is_over = bool(state)
         try:
             await run_in_threadpool(
                 session.fetch_token,
                 # Without the address: only this route is what the redirect URI names, and behind a proxy the
                 # application may be called by another host's name.
                 authorization_response="?" + _query(request),
-                state=state,
+                state=state if is_open else "",
                 code_verifier=verifier,
             )
         except StoreError as error:
@@ -226,23 +230,29 @@ class TikTokRouter(Router):
         return answer  # type: ignore[no-any-return]  # the application's
 
     async def _answer(self, request: Request, error: Any) -> Response:
-        if isinstance(error, ReauthorizationRequired):
-            log.info("%s", error)
-            if request.method == "GET" and _opens_a_page(request):
-                here = "?".join(filter(None, [quote(request.scope["path"]), _query(request)]))
-                return RedirectResponse(f"{self.login_url}?{urlencode({'next': here})}", 303)
-            return self.page(request, 401, "You are not logged in.", {})
-        if isinstance(error, (AuthorizationError, InvalidGrantError)):
+        if not isinstance(error, ReauthorizationRequired):
+            return self._failed(request, error)
+        log.info("%s", error)
+        if request.method == "GET" and _opens_a_page(request):
+            here = "?".join(filter(None, [quote(request.scope["path"]), _query(request)]))
+            return RedirectResponse(f"{self.login_url}?{urlencode({'next': here})}", 303)
+        return self.page(request, 401, "You are not logged in.", {})
+
+    def _failed(self, request: Request, error: Any) -> Response:
+        if needs_a_new_login(error):
             log.warning("%s", error)
-            return self.page(request, 400, f"You are not logged in. {error.description}".strip(), {})
-        log.error("%s", error)
-        wait = {"Retry-After": str(math.ceil(error.retry_after))} if error.retry_after else {}
-        return self.page(request, 503, "This does not work just now. Please try again later.", wait)
+            words = f"You are not logged in. {error.description}".strip()
+        else:
+            log.error("%s", error)
+            words = "This does not work just now. Please try again later."
+        return self.page(request, status_of(error), words, retry_after(error))
 
 
 def _own_path(path: str | None) -> str:
     """Return where to go on to after a login, which is nobody else's address."""
-    return path if path and len(path) <= NEXT_CAP and _OWN_PATH.fullmatch(path) else "/"
+    # Quoted: in the JSON of a web session, a character that is not ASCII takes up to twelve.
+    quoted = quote(path, safe=_KEPT_IN_URLS) if path and _OWN_PATH.fullmatch(path) else "/"
+    return quoted if len(quoted) <= NEXT_CAP else "/"
 
 
 def _query(request: Request) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 from django.conf import settings
@@ -15,8 +14,8 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
-from oauthlib.oauth2 import InvalidGrantError
 
+from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
 from tiktok_oauth_session.contrib.django.models import TikTokAccount
 from tiktok_oauth_session.contrib.django.sessions import new_session
 from tiktok_oauth_session.contrib.django.signals import logged_in
@@ -69,16 +68,13 @@ def callback(request: HttpRequest) -> HttpResponse:
             state=state if state in begun else "",
             code_verifier=verifier,
         )
-    except (AuthorizationError, InvalidGrantError) as error:
-        _finish(request, state)
-        log.warning("a login with TikTok failed: %s", error)
-        return _page(request, error, then, status=400)
-    except (TokenError, StoreError) as error:
+    except (AuthorizationError, TokenError, StoreError) as error:
         can_be_reloaded = isinstance(error, StoreError) and not isinstance(error, TokenNotSaved)
         if not can_be_reloaded:
             _finish(request, state)
-        log.error("a login with TikTok failed: %s", error)  # noqa: TRY400 - the message says it all
-        return _page(request, error, then, status=503, can_be_reloaded=can_be_reloaded)
+        level = logging.WARNING if needs_a_new_login(error) else logging.ERROR
+        log.log(level, "a login with TikTok failed: %s", error)
+        return _page(request, error, then, can_be_reloaded=can_be_reloaded)
     _finish(request, state)
     with transaction.atomic():
         _tell(request, session, token)
@@ -119,9 +115,8 @@ def _tell(request: HttpRequest, session: TikTokOAuth2Session, token: TikTokToken
         )
 
 
-def _page(
-    request: HttpRequest, error: Any, then: str, *, status: int, can_be_reloaded: bool = False
-) -> HttpResponse:
+def _page(request: HttpRequest, error: Any, then: str, *, can_be_reloaded: bool) -> HttpResponse:
+    status = status_of(error)
     # Anybody may have written the description: it is text, and the template escapes it.
     context = {
         "description": error.description,
@@ -130,6 +125,6 @@ def _page(
         "can_be_reloaded": can_be_reloaded,
     }
     response = render(request, "tiktok_oauth/error.html", context, status=status)
-    if error.retry_after:
-        response["Retry-After"] = str(math.ceil(error.retry_after))
+    for name, value in retry_after(error).items():
+        response[name] = value
     return response

@@ -52,7 +52,9 @@ def log_out(request):
 @require_POST
 def disconnect(request):
     """End the connection, at TikTok and here."""
-    with contextlib.suppress(ReauthorizationRequired):  # they have removed the app at TikTok themselves
-        session_for(request.user).revoke_token()
+    with contextlib.suppress(ReauthorizationRequired):  # not logged in, or the app was removed at TikTok
+        session = session_for(request.user)
+        if session.authorized:
+            session.revoke_token()
     auth.logout(request)
     return redirect("home")

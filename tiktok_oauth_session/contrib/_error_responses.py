@@ -1,0 +1,25 @@
+"""What every framework's part answers to an error of a login: which status, and when to come again."""
+
+from __future__ import annotations
+
+import math
+
+from oauthlib.oauth2 import InvalidGrantError
+
+from tiktok_oauth_session.errors import AuthorizationError
+
+
+def needs_a_new_login(error: Exception) -> bool:
+    """Tell whether the visitor can mend it, by another login; else it passes by itself."""
+    return isinstance(error, (AuthorizationError, InvalidGrantError))
+
+
+def status_of(error: Exception) -> int:
+    """Return the HTTP status."""
+    return 400 if needs_a_new_login(error) else 503
+
+
+def retry_after(error: Exception) -> dict[str, str]:
+    """Return the header that says when to come again, where that is known."""
+    wait = getattr(error, "retry_after", None)
+    return {"Retry-After": str(math.ceil(wait))} if wait else {}

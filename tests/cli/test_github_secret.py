@@ -475,6 +475,19 @@ def test_killed__the_mark_of_this_process(run, fake, github, begin_job, put):
     assert 2 == len(fake.requests_to("refresh"))
 
 
+def test_killed__a_refresh_that_is_known_to_have_ended(start, fake, github, begin_job, put):
+    """Where a step lived to write down that TikTok gave no token, the next one asks again."""
+    put()
+    begin_job()
+    fake.fail("refresh", "html")
+    assert 4 == start("token").end().code
+    assert "refresh_tries" in held(github)
+    code, out, _ = start("token").end()
+
+    assert (0, f"{held(github)['access_token']}\n") == (code, out)
+    assert (2, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
 def test_queued__deleted_meanwhile(run, fake, github, begin_job, put):
     """Neither does one whose secret has been deleted bring it back."""
     put()

@@ -96,7 +96,7 @@ def assert_refreshed(fake, store, key):
     assert fake.tokens[-1]["refresh_token"] == store.load(key).refresh_token
 
 
-def assert_hushed(fake, said):
+def assert_no_secret(fake, said):
     """See that nothing that was said holds a token or the app's secret."""
     secrets = {token[name] for token in fake.tokens for name in ("access_token", "refresh_token")}
     assert [] == [secret for secret in (*secrets, APP["TIKTOK_CLIENT_SECRET"]) if secret in said]
@@ -139,7 +139,7 @@ def test_cron__fails(fake, machine):
 
     assert (1, "") == (done.returncode, done.stdout)
     assert f"\n{machine.key.open_id}: failed: " in done.stderr
-    assert_hushed(fake, done.stderr)
+    assert_no_secret(fake, done.stderr)
 
 
 # --- systemd ---------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_systemd__refreshes(fake, machine):
     done = machine.run(*exec_start(machine), **machine.environment_file())
     assert 1 == done.returncode
     assert f"{key.open_id}: failed: " in done.stderr
-    assert_hushed(fake, done.stdout + done.stderr)
+    assert_no_secret(fake, done.stdout + done.stderr)
 
 
 # --- schedulers in Python --------------------------------------------------------------------------------
@@ -308,7 +308,7 @@ def test_celery__fails(fake, folder, database, redis_server, redis_client):
     with fake.serve() as tiktok, celery(folder, url, tiktok, redis_server) as worker:
         worker.see("RuntimeError: 1 TikTok accounts failed.")
         said = worker.log
-    assert_hushed(fake, said)
+    assert_no_secret(fake, said)
     assert fake.is_alive(store.load(key).refresh_token)
 
 
@@ -327,7 +327,7 @@ def test_apscheduler__refreshes(fake, folder, database):
         assert program.process.poll() is None
         assert 0 == program.end()
     assert_refreshed(fake, store, key)
-    assert_hushed(fake, program.log)
+    assert_no_secret(fake, program.log)
 
 
 def test_apscheduler__fails(fake, folder, database):
@@ -339,7 +339,7 @@ def test_apscheduler__fails(fake, folder, database):
         program.see("RuntimeError: 1 TikTok accounts failed.")
         assert program.process.poll() is None
         assert 0 == program.end()
-    assert_hushed(fake, program.log)
+    assert_no_secret(fake, program.log)
 
 
 def test_apscheduler__told_to_end(fake, folder, database):

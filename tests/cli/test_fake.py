@@ -153,6 +153,10 @@ def test_fake__of_this_machine(start):
         (["--error-status", "99"], "The fake cannot be set up: error_status"),
         (["--client-key", ""], "The fake cannot be set up: a client key"),
         (["--scope", ""], "The fake cannot be set up: a scope"),
+        (["--access-lifetime", "nan"], "The fake cannot be set up: access_lifetime"),
+        (["--access-lifetime", "inf"], "The fake cannot be set up: access_lifetime"),
+        (["--access-lifetime", "-1"], "The fake cannot be set up: access_lifetime"),
+        (["--host="], "The fake cannot be set up: a host to listen on has at least one character"),
         (["--host", "no-such-host.invalid"], "Port 9400 of no-such-host.invalid cannot be had"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import requests
 from remote_fake import Remote
@@ -14,10 +16,13 @@ from tiktok_oauth_session.testing.control import _ControlHandler, serve_with_con
 @pytest.fixture
 def remote():
     """A fake that is served in this process."""
-    with serve_with_controls(FakeTikTok()) as server, requests.Session() as http:
+    fake = FakeTikTok()
+    with serve_with_controls(fake) as server, requests.Session() as http:
         http.trust_env = False
         http.headers["FakeTikTok-Control"] = "1"
-        yield Remote(server.url, http)
+        remote = Remote(server.url, http)
+        remote.fake = fake
+        yield remote
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "reset"), ("GET", "requests"), ("POST", "nothing")])
@@ -208,22 +213,150 @@ def test_control__expire(remote):
     ("name", "asked", "words"),
     [
         ("advance", {}, "missing or unknown: 'seconds'"),
-        ("advance", {"seconds": "soon"}, "could not convert"),
+        ("advance", {"seconds": "soon"}, "seconds must be a number that leaves the clock between the years"),
+        ("advance", {"seconds": "nan"}, "between the years 1970 and 9999, not nan"),
+        ("advance", {"seconds": "inf"}, "not inf"),
+        ("advance", {"seconds": 1e300}, "not 1e+300"),
+        ("advance", {"seconds": -1e12}, "not -1000000000000.0"),
+        ("advance", {"seconds": 10**400}, "seconds must be"),
+        ("advance", {"seconds": True}, "not True"),
+        ("advance", {"seconds": [1]}, "not [1]"),
         ("fail", {"kind": "html"}, "missing or unknown: 'endpoint'"),
         ("fail", {"endpoint": "nowhere", "kind": "html"}, "no endpoint 'nowhere'"),
         ("fail", {"endpoint": "*", "kind": "fire"}, "no fault kind 'fire'"),
         ("fail", {"endpoint": "*", "kind": "html", "colour": "red"}, "not colour"),
+        ("fail", {"endpoint": "*", "kind": ["html"]}, "no fault kind ['html']"),
+        ("fail", {"endpoint": "*", "kind": "html", "times": -1}, "times must be a whole number from 1"),
+        ("fail", {"endpoint": "*", "kind": "html", "times": "often"}, "not 'often'"),
+        ("fail", {"endpoint": "*", "kind": "status", "status": "abc"}, "from 200 to 599, not 'abc'"),
+        ("fail", {"endpoint": "*", "kind": "status", "status": 99}, "not 99"),
+        ("fail", {"endpoint": "*", "kind": "status", "status": None}, "not None"),
+        ("fail", {"endpoint": "*", "kind": "status", "body": [1]}, "body must be bytes"),
+        ("fail", {"endpoint": "*", "kind": "status", "retry_after": "a\r\nb"}, "retry_after must be"),
+        ("fail", {"endpoint": "*", "kind": "slow", "seconds": "abc"}, "a number of seconds from 0 to"),
+        ("fail", {"endpoint": "*", "kind": "slow", "seconds": "nan"}, "not nan"),
+        ("fail", {"endpoint": "*", "kind": "slow", "seconds": 1e300}, "not 1e+300"),
+        ("fail", {"endpoint": "*", "kind": "slow", "processed": "maybe"}, "true or false, not 'maybe'"),
+        ("fail", {"endpoint": "*", "kind": "body", "headers": "zz"}, "texts by name, not 'zz'"),
+        ("fail", {"endpoint": "*", "kind": "body", "headers": {"X": 1}}, "texts by name"),
+        ("fail", {"endpoint": "*", "kind": "body", "headers": {"X": "\u20ac"}}, "texts by name"),
+        ("fail", {"endpoint": "*", "kind": "error", "error": 7}, "error must be text"),
+        ("fail", {"endpoint": "*", "kind": "error", "description": "\ud800"}, "description must be text"),
+        ("fail", {"endpoint": "*", "kind": "error", "code": [7]}, "a whole number or text"),
+        ("fail", {"endpoint": "*", "kind": "redirect", "location": "\r\nX: y"}, "printable ASCII"),
+        ("fail", {"endpoint": "*", "kind": "redirect", "location": ["/"]}, "printable ASCII"),
         ("user", {"age": 7}, "unexpected keyword"),
+        ("user", {"open_id": {"a": 1}}, "open_id must be text"),
+        ("user", {"display_name": 3}, "display_name must be text"),
+        ("user", {"display_name": "\ud800"}, "display_name must be text"),
+        ("user", {"videos": "three"}, "videos must be a number from 0 to 20000, or a list"),
+        ("user", {"videos": -1}, "not -1"),
+        ("user", {"videos": 10**11}, "not 100000000000"),
+        ("user", {"videos": True}, "not True"),
+        ("user", {"videos": {"id": "a"}}, "videos must be"),
+        ("user", {"videos": [1]}, "not [1]"),
+        ("user", {"videos": [{"like_count": "many"}]}, "videos must be"),
+        ("user", {"videos": [{"create_time": 1e400}]}, "videos must be"),
         ("remove", {"open_id": "nobody"}, "nobody"),
+        ("remove", {"open_id": ["a"]}, "open_id must be text"),
         ("scan", {"url": "aweme://x"}, "not a QR code of this app"),
+        ("scan", {"url": 7}, "the URL of a QR code must be text"),
+        ("expire", {"url": {"a": 1}}, "the URL of a QR code must be text"),
     ],
 )
 def test_control__mistakes(remote, name, asked, words):
-    """A mistake is HTTP 400 and says what it is."""
-    reply = remote.post(name, **asked)
+    """A mistake is HTTP 400 and says what it is, and the next request is answered as before."""
+    # As it stands there, with what requests would refuse to write.
+    body, json_type = json.dumps(asked), {"Content-Type": "application/json"}
+    reply = remote.http.post(f"{remote.url}/_control/{name}", body, headers=json_type)
 
     assert 400 == reply.status_code
     assert words in reply.json()["error"]
+    assert 200 == remote.token().status_code
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "words"),
+    [
+        ("advance", "seconds=nan", "not nan"),
+        ("advance", "seconds=1e300", "not 1e+300"),
+        ("advance", f"seconds={'9' * 5000}", "seconds must be"),
+        ("fail", "endpoint=*&kind=status&status=abc", "not 'abc'"),
+        ("fail", "endpoint=*&kind=status&status=503.5", "not 503.5"),
+        ("fail", "endpoint=*&kind=slow&seconds=abc", "not 'abc'"),
+        ("fail", "endpoint=*&kind=html&processed=maybe", "not 'maybe'"),
+        ("fail", "endpoint=*&kind=html&times=-1", "not -1"),
+        ("fail", "endpoint=*&kind=body&headers=zz", "not 'zz'"),
+        ("fail", "endpoint=*&kind=redirect&location=%0d%0aX:y", "printable ASCII"),
+        ("user", "videos=three", "not 'three'"),
+        ("user", "videos=-1", "not -1"),
+    ],
+)
+def test_control__mistakes_by_form(remote, name, form, words):
+    """So it is in a form, where everything is text."""
+    form_type = {"Content-Type": "application/x-www-form-urlencoded"}
+    reply = remote.http.post(f"{remote.url}/_control/{name}", form, headers=form_type)
+
+    assert 400 == reply.status_code
+    assert words in reply.json()["error"]
+    assert 200 == remote.token().status_code
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, "{", "[]", "7", "null", "\udcff"])
+def test_control__no_json_object(remote, body):
+    """A body that says that it is JSON, and is no object, is a mistake, however deep it is nested."""
+    users, json_type = remote.fake.users, {"Content-Type": "application/json"}
+    sent = body.encode(errors="surrogateescape")
+    reply = remote.http.post(f"{remote.url}/_control/user", sent, headers=json_type)
+
+    assert (400, "the body is no JSON object") == (reply.status_code, reply.json()["error"])
+    assert users == remote.fake.users
+    assert 200 == remote.http.post(f"{remote.url}/_control/user", headers=json_type).status_code
+
+
+def test_fake__deep_json(remote):
+    """Where TikTok's own endpoints take JSON, such a body is none."""
+    token = remote.fake.issue_token()["access_token"]
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    bodies = ("[" * 100_000, "{")
+    replies = [
+        remote.http.post(f"{remote.url}/v2/video/list/?fields=id", body, headers=headers) for body in bodies
+    ]
+
+    assert 1 == len({(reply.status_code, reply.json()["error"]["code"]) for reply in replies})
+
+
+@pytest.mark.parametrize(
+    ("processed", "is_done"), [("true", True), ("1", True), ("false", False), ("0", False)]
+)
+def test_control__yes_or_no_by_form(remote, processed, is_done):
+    """Yes and no that come as text count as such."""
+    form = {"endpoint": "client_token", "kind": "html", "processed": processed}
+    remote.http.post(f"{remote.url}/_control/fail", form)
+    remote.http.post(
+        f"{remote.url}/_control/fail", {"endpoint": "client_token", "kind": "slow", "seconds": "0.01"}
+    )
+    remote.token()
+    remote.token()
+
+    listed = remote.get("requests").json()["requests"]
+    assert [502, 200] == [each["status"] for each in listed]
+    assert is_done == (remote.fake.requests[0].committed)
+
+
+@pytest.mark.parametrize("code", ["10007", "no_number"])
+def test_control__code_of_the_legacy_surface(remote, code):
+    """There a code is a number, whatever was asked for."""
+    remote.http.post(f"{remote.url}/_control/fail", {"endpoint": "token", "kind": "error", "code": code})
+    reply = remote.http.post(f"{remote.url}/oauth/access_token/")
+
+    assert {"10007": 10007, "no_number": 10002}[code] == reply.json()["data"]["error_code"]
+
+
+def test_control__no_host():
+    """An empty host would be every address, which nobody has asked for."""
+    with pytest.raises(ValueError, match="at least one character"):
+        serve_with_controls(FakeTikTok(), host="")
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
+import shutil
+import signal
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tiktok_oauth_session import AccountKey, TikTokToken
 from tiktok_oauth_session.cli.stores.gh import Secret
-from tiktok_oauth_session.cli.stores.github_secret import github_secret_store
+from tiktok_oauth_session.cli.stores.github_secret import TOLERANCE_S, github_secret_store
 
 NAME = "TIKTOK_TOKEN"
 URL = f"github-secret://octo/app/{NAME}"
+IN_ENVIRONMENT = f"{URL}?environment=tiktok"
 LIST = ["secret", "list", "--json", "name,updatedAt", "--repo", "octo/app"]
 SET = ["secret", "set", NAME, "--repo", "octo/app"]
 
@@ -141,7 +147,7 @@ def test_job__environment(run, github, begin_job, put):
     """A secret of an environment is written there."""
     put()
     begin_job()
-    code = run("token", "--store", f"{URL}?environment=tiktok").code
+    code = run("token", "--store", IN_ENVIRONMENT).code
 
     assert 0 == code
     assert [["--env", "tiktok"]] * 3 == [c["arguments"][-2:] for c in github.calls if "arguments" in c]
@@ -199,7 +205,8 @@ def test_job__saves_at_once(github, begin_job, put, monkeypatch):
 
 
 def test_secret__refresh_token_alone(run, home, fake, github, begin_job, monkeypatch):
-    """A secret that is a refresh token and no more becomes a whole token with the first run."""
+    """An environment's secret that is a refresh token and no more becomes a whole token at the first run."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE", IN_ENVIRONMENT)
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
     monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
     begun = fake.issue_token()
@@ -212,6 +219,40 @@ def test_secret__refresh_token_alone(run, home, fake, github, begin_job, monkeyp
     assert (begun["open_id"], NAME) == (held(github)["open_id"], json.loads(github.value(NAME))["open_id"])
     begin_job()
     assert out == run("token").out
+
+
+@pytest.mark.parametrize(
+    "said", [{}, *({"saved_at": value} for value in (None, "soon", 10**400, math.nan, math.inf))]
+)
+def test_secret__of_a_repository_and_by_hand(run, fake, github, begin_job, put, said):
+    """A repository's secret that does not say when it was written is not refreshed: exit code 5."""
+    put()
+    document = json.loads(github.value(NAME))
+    del document["saved_at"]
+    github.put(NAME, json.dumps({**document, **said}))
+    begin_job()
+    code, out, err = run("token")
+
+    assert (5, "") == (code, out)
+    assert "does not say when it was written" in err
+    assert "run tiktok-oauth import FILE --replace --store with the same URL" in err
+    assert "?environment=" in err
+    assert [] == fake.requests
+    assert "set" not in github.order
+
+
+def test_secret__of_a_repository_and_by_hand_queued(run, fake, github, begin_job, monkeypatch):
+    """So two runs that were queued with one refresh token do not both spend it."""
+    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
+    monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
+    given = fake.issue_token()["refresh_token"]
+    codes = []
+    for _ in range(2):
+        begin_job(given=given)
+        codes.append(run("token").code)
+
+    assert [5, 5] == codes
+    assert ([], True) == (fake.requests, fake.is_alive(given))
 
 
 def test_secret__of_another_program(run, fake, github, begin_job, monkeypatch):
@@ -293,6 +334,41 @@ def test_gh__hangs(run, fake, github, begin_job, put, monkeypatch):
     assert [] == fake.requests
 
 
+def test_gh__ctrl_c(start, fake, github, begin_job, put):
+    """A Ctrl-C, which a terminal sends to a whole group of processes, does not reach gh in a write."""
+    put()
+    begin_job()
+    (github.bin / "gh").rename(github.bin / "gh-itself")
+    (github.bin / "gh").write_text(
+        "#!/bin/sh\n"
+        'cd "$TEST_GITHUB"\n'
+        "if [ $2 = set ]; then echo >>attempts; echo >begun; read -r _ <go; fi\n"
+        'exec bin/gh-itself "$@"\n'
+    )
+    (github.bin / "gh").chmod(0o700)
+    pipes = [github.directory / name for name in ("begun", "go")]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    # Both ways, so that neither side waits for the other to open it.
+    begun, go = (os.open(pipe, os.O_RDWR) for pipe in pipes)
+    try:
+        command = start("token", start_new_session=True)
+        os.read(begun, 1)
+        os.write(go, b"\n")
+        os.read(begun, 1)
+        os.killpg(command.process.pid, signal.SIGINT)
+        os.write(go, b"\n")
+        code = command.end().code
+    finally:
+        os.close(begun)
+        os.close(go)
+
+    assert 130 == code
+    assert "\n" * 2 == (github.directory / "attempts").read_text()
+    assert ["list", "set", "refresh", "set"] == github.order
+    assert fake.is_alive(held(github).refresh_token)
+
+
 def test_gh__answers_something_else(run, fake, github, begin_job, put):
     """A gh that knows no --json is told of."""
     put()
@@ -330,6 +406,86 @@ def test_queued__before_the_last_refresh(run, fake, github, begin_job, put):
     assert "was written after this job was given it: nothing was sent. Run the workflow again." in err
     assert fake.is_alive(held(github).refresh_token)
     assert (1, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
+@pytest.mark.parametrize("store", [URL, IN_ENVIRONMENT])
+@pytest.mark.parametrize(("late_s", "code"), [(-1, 0), (0, 0), (1, 5)])
+def test_queued__written_within_the_tolerance(run, fake, github, begin_job, put, store, late_s, code):
+    """A secret counts as newer if GitHub's time of it is later than its own by more than gh may take."""
+    put(saved_s_ago=600)
+    begin_job()
+    saved_at = json.loads(github.value(NAME))["saved_at"]
+    os.utime(github.secrets / NAME, (saved_at + TOLERANCE_S + late_s,) * 2)
+
+    assert 35.0 == TOLERANCE_S
+    assert code == run("token", "--store", store).code
+    assert (code == 0) == bool(fake.requests)
+
+
+def test_queued__at_once(run, fake, github, begin_job, put):
+    """Of two runs that were queued with a secret a minute old, the second spends and overwrites nothing."""
+    put(saved_s_ago=60)
+    given = github.value(NAME)
+    begin_job(given=given)
+    assert 0 == run("refresh").code
+    new = github.value(NAME)
+    begin_job(given=given)
+
+    assert 5 == run("refresh").code
+    assert new == github.value(NAME)
+    assert fake.is_alive(held(github).refresh_token)
+    assert (1, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+
+
+def test_killed__between_the_secret_and_the_jobs_file(start, fake, github, begin_job, put):
+    """If a step is killed once the secret is written, the next one spends and overwrites nothing."""
+    put(saved_s_ago=7200)
+    begin_job()
+    place = os.environ["RUNNER_TEMP"]
+    fake.before("refresh", lambda _: shutil.copytree(place, f"{place}.killed"))
+    assert 0 == start("token").end().code
+    new = github.value(NAME)
+    # As the file is if its step does not live to write it, and a minute later.
+    shutil.rmtree(place)
+    shutil.move(f"{place}.killed", place)
+    (path,) = Path(place).rglob("*.json")
+    document = json.loads(path.read_text())
+    document["token"]["refresh_started_at"] -= 60
+    path.write_text(json.dumps(document))
+    code, out, err = start("token").end()
+
+    assert (5, "") == (code, out)
+    assert f"A step of this job ended in the middle of a refresh, so the secret {NAME} may hold" in err
+    assert "nothing was sent. Run the workflow again." in err
+    assert new == github.value(NAME)
+    assert fake.is_alive(held(github).refresh_token)
+    assert (1, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
+    begin_job()
+    assert f"{held(github)['access_token']}\n" == start("token").end().out
+
+
+def test_killed__the_mark_of_this_process(run, fake, github, begin_job, put):
+    """A lost reply is asked for once more by the very process that has marked the token."""
+    put()
+    begin_job()
+    fake.fail("refresh", "reset_before")
+    code, out, _ = run("token")
+
+    assert (0, f"{held(github)['access_token']}\n") == (code, out)
+    assert 2 == len(fake.requests_to("refresh"))
+
+
+def test_killed__a_refresh_that_is_known_to_have_ended(start, fake, github, begin_job, put):
+    """Where a step lived to write down that TikTok gave no token, the next one asks again."""
+    put()
+    begin_job()
+    fake.fail("refresh", "html")
+    assert 4 == start("token").end().code
+    assert "refresh_tries" in held(github)
+    code, out, _ = start("token").end()
+
+    assert (0, f"{held(github)['access_token']}\n") == (code, out)
+    assert (2, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
 
 
 def test_queued__deleted_meanwhile(run, fake, github, begin_job, put):

@@ -215,6 +215,25 @@ def test_import__several(run, fake, issued, written, tokens, shape):
     assert {account(each) for each in theirs} == set(tokens.keys())
 
 
+@pytest.mark.parametrize("option", [[], ["--replace"]])
+@pytest.mark.parametrize("shape", ["by name", "list"])
+def test_import__several_of_one_account(run, fake, issued, written, tokens, option, shape):
+    """Two tokens that would be kept in one place are none's: exit code 2, and nothing is written."""
+    theirs = [issued(user=fake.add_user()) for _ in range(3)]
+    if shape == "list":
+        place = theirs[0]["open_id"]
+        content = [*theirs[:2], {**theirs[2], "open_id": place}]
+    else:
+        kept = [{k: v for k, v in token.items() if k != "open_id"} for token in theirs]
+        content = {"users": {name: {"tiktok": each} for name, each in zip("abc", kept, strict=True)}}
+        place = "tiktok"
+    code, out, err = run("import", *option, written(content))
+
+    assert (2, "", 1) == (code, out, len(err.splitlines()))
+    assert f"several tokens of {place}" in err
+    assert [] == list(tokens.keys())
+
+
 def test_import__our_own_file(run, fake, logged_in, tokens, home):
     """The file of another store of ours, with all that it knows."""
     key, token = logged_in(asked=["user.info.basic", "video.list"])
@@ -232,6 +251,8 @@ def test_import__our_own_file(run, fake, logged_in, tokens, home):
         (NOW, NOW),
         (str(int(NOW)), NOW),
         (int(NOW * 1000), NOW),
+        # Not later than it says.
+        (int(NOW * 1000) + 999, NOW),
         (dt.datetime.fromtimestamp(NOW, dt.timezone.utc).isoformat(), NOW),
         (f"{dt.datetime.fromtimestamp(NOW, dt.timezone.utc):%Y-%m-%dT%H:%M:%S}Z", NOW),
         # In whose time zone?
@@ -334,29 +355,42 @@ def test_import__open_id_contradicted(run, issued, written, tokens):
 # --- what is there already -------------------------------------------------------------------------------
 
 
-def test_import__newer_is_kept(run, logged_in, written, tokens):
-    """A token that the store holds, and that ends later, stays: exit code 1; --replace overwrites it."""
-    key, token = logged_in(refresh_expires_at=9)
-    theirs = {"refresh_token": "rft.older", "open_id": key.open_id, "expires_at": token["expires_at"] - 1}
-    code, out, err = run("import", written(theirs))
+@pytest.mark.parametrize(("stored", "theirs"), [(9, 10), (10, 9), (None, 10), (10, None), (None, None)])
+def test_import__another_is_kept(run, logged_in, written, tokens, stored, theirs):
+    """A refresh token that is there stays, whichever ends later: exit code 1; --replace overwrites it."""
+    ends = {10: time.time() + 86_400, 9: time.time() + 7200}
+    key, token = logged_in(refresh_expires_at=time.time() + 99, expires_at=ends.get(stored))
+    other = {"refresh_token": "rft.other", "open_id": key.open_id, "expires_at": ends.get(theirs)}
+    code, out, err = run("import", written(other))
 
     assert (1, "") == (code, out)
-    assert f"{key.open_id}: not imported" in err
+    assert (
+        f"{key.open_id}: not imported, since the store has a refresh token of this account, which may" in err
+    )
+    assert "--replace" in err
     assert token == tokens.load(key)
-    assert 0 == run("import", "--replace", written(theirs)).code
-    assert "rft.older" == tokens.load(key).refresh_token
+    assert 0 == run("import", "--replace", written(other)).code
+    assert "rft.other" == tokens.load(key).refresh_token
     assert "refresh_expires_at" not in tokens.load(key)
 
 
-@pytest.mark.parametrize(("later", "code"), [(-1, 1), (0, 1), (1, 0), (None, 1)])
-def test_import__which_is_newer(run, logged_in, written, tokens, later, code):
-    """Newer is what ends later; what does not say is not taken for newer."""
+@pytest.mark.parametrize("theirs", [{"access_token": "act.other"}, {}])
+def test_import__the_same_refresh_token(run, logged_in, written, tokens, theirs):
+    """What is known of a refresh token stays where only the access tokens differ."""
     key, token = logged_in()
-    ends = {} if later is None else {"expires_at": token["expires_at"] + later}
-    result = run("import", written({"refresh_token": "rft.x", "open_id": key.open_id, **ends}))
+    theirs = {"refresh_token": token["refresh_token"], "open_id": key.open_id, **theirs}
 
-    assert code == result.code
-    assert ("rft.x" == tokens.load(key).refresh_token) == (code == 0)
+    assert 1 == run("import", written(theirs)).code
+    assert token == tokens.load(key)
+
+
+@pytest.mark.parametrize("stored", [{"access_token": "act.old", "open_id": "a"}, {"open_id": "a"}, {}])
+def test_import__no_refresh_token_there(run, written, server, tokens, stored):
+    """Where the store has no refresh token of the account, none is lost."""
+    tokens.save(AccountKey("sbaw-test-key", "a"), TikTokToken(stored, issuer=server.url))
+
+    assert 0 == run("import", written({"refresh_token": "rft.x", "open_id": "a"})).code
+    assert "rft.x" == tokens.load(AccountKey("sbaw-test-key", "a")).refresh_token
 
 
 def test_import__twice(run, issued, written, tokens):

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session._plain_errors import StoreError
@@ -31,12 +32,14 @@ def add_parser(subcommands: Any) -> None:
         "replies of TikTok's, wrapped or not, token dicts of requests-oauthlib, several of them in one list "
         "or object, TIKTOK_ACCESS_TOKEN and other lines of a .env file, or a refresh token alone. Stop the "
         "other program first: each refresh token is good for one refresh. A token that does not say when it "
-        "expires is refreshed at its next use. Exits with 1 if the store keeps a newer token of an account.",
+        "expires is refreshed at its next use. Exits with 1 if the store keeps what it has of an account.",
     )
     parser.add_argument("file", metavar="FILE", help="the file, or - for stdin")
     parser.add_argument("--open-id", metavar="OPEN_ID", help="whose token it is, where the file does not say")
     parser.add_argument(
-        "--replace", action="store_true", help="overwrite what the store holds, even if it may be newer"
+        "--replace",
+        action="store_true",
+        help="overwrite what the store holds, though its refresh token may be the one that works",
     )
     stores.add_option(parser)
     parser.set_defaults(run=run)
@@ -50,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.open_id and len(found) > 1:
         raise Stop(f"--open-id is for one token, and here are {len(found)}.", EXIT_USAGE)
     tokens = [(_key(each, arguments), _token(each)) for each in found]
+    _require_different(key for key, _ in tokens)
     store = stores.open_ready_store(arguments.store)
     return max([_keep(store, *each, replace=arguments.replace) for each in tokens])
 
@@ -105,6 +109,23 @@ def _key(found: Found, arguments: argparse.Namespace) -> AccountKey:
     return AccountKey(client_key, open_id)
 
 
+def _require_different(keys: Iterable[AccountKey]) -> None:
+    """Refuse tokens of which the store would keep the last one only.
+
+    Raises:
+        Stop: Two are of one account, or nothing but the same name says whose they are.
+    """
+    seen: set[AccountKey] = set()
+    for key in keys:
+        if key in seen:
+            raise Stop(
+                f"There are several tokens of {key.open_id}, and a store keeps one of each account: import a "
+                "file with the right one, or a file for each.",
+                EXIT_USAGE,
+            )
+        seen.add(key)
+
+
 def _token(found: Found) -> TikTokToken:
     issuer = platform().issuer
     found.token.require_issuer(issuer)
@@ -112,17 +133,20 @@ def _token(found: Found) -> TikTokToken:
 
 
 def _keep(store: TokenStore, key: AccountKey, token: TikTokToken, *, replace: bool) -> int:
-    """Keep a token unless a newer one is there; return the exit code."""
+    """Keep a token unless a refresh token is there; return the exit code.
+
+    Nothing that two tokens say of themselves tells which of them TikTok has spent.
+    """
     with store.lock(key):
         stored = _stored(store, key, replace=replace)
         if stored is not None and not replace:
             if _secrets(stored) == _secrets(token):
                 show(f"Already there: {key.open_id}")
                 return EXIT_OK
-            if (token.expires_at or 0.0) <= (stored.expires_at or 0.0):
+            if stored.refresh_token is not None:
                 tell(
-                    f"{key.open_id}: not imported, since the store has a token that may be newer; --replace "
-                    "overwrites it."
+                    f"{key.open_id}: not imported, since the store has a refresh token of this account, "
+                    "which may be the one that works; --replace overwrites it."
                 )
                 return EXIT_FAILED
         store.save(key, token)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from .checks import LIFETIME, STATUS, check
+
 Rotation = Literal["hard", "grace", "none"]
 
 SCOPES = (
@@ -33,6 +35,14 @@ MAX_REDIRECT_URIS = 10
 MAX_REDIRECT_URI_CHARS = 511
 
 _ANY_PORT = ":*/"
+_TIMES = (
+    "access_lifetime",
+    "refresh_lifetime",
+    "client_token_lifetime",
+    "code_lifetime",
+    "qr_lifetime",
+    "grace_period",
+)
 
 
 def is_loopback(redirect_uri: str) -> bool:
@@ -124,8 +134,9 @@ class Policy:
     strict: bool
 
     def __post_init__(self) -> None:
-        """Catch a misspelt rotation mode, and what is no HTTP status of a reply."""
+        """Catch a misspelt rotation mode, and what is no length of time or no HTTP status."""
         if self.rotation not in ("hard", "grace", "none"):
             raise ValueError(f"rotation must be 'hard', 'grace' or 'none', not {self.rotation!r}")
-        if self.error_status not in range(200, 600):
-            raise ValueError(f"error_status must be from 200 to 599, not {self.error_status}")
+        for name in _TIMES:
+            check(name, getattr(self, name), LIFETIME)
+        check("error_status", self.error_status, STATUS)

@@ -28,6 +28,7 @@ name that the fake was told to listen on. Else: HTTP 403.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -36,13 +37,15 @@ from urllib.parse import urlsplit
 from .exchange import Exchange, RequestHandler
 from .fake import FakeTikTok
 from .faults import Fault
-from .records import Reply, RequestRecord
+from .records import JSON, Reply, RequestRecord
 from .server import HOST, FakeServer
 
 PREFIX = "/_control/"
 #: What every request has to carry.
 HEADER = "FakeTikTok-Control"
 LOCALHOST = "localhost"
+_NUMBERS = ("seconds", "times", "status", "retry_after", "code", "videos")
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 _Answer = Callable[[FakeTikTok, dict[str, Any]], dict[str, Any]]
 
@@ -54,6 +57,9 @@ def serve_with_controls(fake: FakeTikTok, port: int = 0, host: str = HOST) -> Fa
         fake: The fake to serve and to control.
         port: The port; 0 takes a free one.
         host: The address or name to listen on. Whoever reaches it can use and control the fake.
+
+    Raises:
+        ValueError: The host is empty.
     """
     return FakeServer(_ControlHandler(fake, host), port, host)
 
@@ -92,6 +98,8 @@ class _ControlExchange(Exchange):
         if known is None:
             names = ", ".join(f"{method} {name}" for method, name in _ANSWERS)
             return Reply.json(404, {"error": f"there are {names}"})
+        if self.record.media_type == JSON and self.record.sent and not isinstance(self.record.json, dict):
+            return Reply.json(400, {"error": "the body is no JSON object"})
         try:
             return Reply.json(200, known(self._fake, dict(self.record.parameters)))
         except (KeyError, TypeError, ValueError) as error:
@@ -118,23 +126,30 @@ def _is_address(host: str | None) -> bool:
 
 
 def _advance(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
-    fake.advance(float(asked["seconds"]))
+    fake.advance(_read("seconds", asked["seconds"]))
     return {"now": fake.now()}
 
 
 def _fail(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
-    times = asked.pop("times", 1)
+    times = _read("times", asked.pop("times", 1))
     if isinstance(body := asked.get("body"), str):
         asked["body"] = body.encode()
     endpoint, kind = asked.pop("endpoint"), asked.pop("kind")
-    details = {name: _number(value) for name, value in asked.items()}
-    fake.fail(endpoint, kind, times=None if times in (None, "") else int(times), **details)
+    details = {name: _read(name, value) for name, value in asked.items()}
+    fake.fail(endpoint, kind, times=None if times == "" else times, **details)
     return {}
 
 
-def _number(value: Any) -> Any:
-    """Return a number that came as the text of a form or a query."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+def _read(name: str, value: Any) -> Any:
+    """Return a number, or yes or no, that came as the text of a form or a query; other text as it is."""
+    if not isinstance(value, str):
+        return value
+    if name == "processed":
+        return _TRUTHS.get(value.lower(), value)
+    for number in (int, float) if name in _NUMBERS else ():
+        with contextlib.suppress(ValueError):
+            return number(value)
+    return value
 
 
 def _heal(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +163,7 @@ def _reset(fake: FakeTikTok, _: dict[str, Any]) -> dict[str, Any]:
 
 
 def _user(fake: FakeTikTok, asked: dict[str, Any]) -> dict[str, Any]:
-    videos = _number(asked.pop("videos", None))
+    videos = _read("videos", asked.pop("videos", None))
     return {"open_id": fake.add_user(**asked, videos=videos).open_id}
 
 

@@ -12,6 +12,7 @@ from . import qr
 from .adapter import FakeAdapter
 from .app import REDIRECT_URIS, SCOPES, App, Policy, Rotation
 from .authorize import ALLOW, CANCEL, FakePageError
+from .checks import LATEST_S, Rule, check, is_number
 from .exchange import Hook, RequestHandler
 from .faults import Fault
 from .records import RequestRecord
@@ -165,8 +166,18 @@ class FakeTikTok:
         return self._tiktok.now()
 
     def advance(self, seconds: float) -> None:
-        """Move the fake's clock, and only that, forward."""
+        """Move the fake's clock, and only that, forward.
+
+        Raises:
+            ValueError: That is no number, or no time that has a date.
+        """
         with self._lock:
+            now = self.now()
+            rule = Rule(
+                "a number that leaves the clock between the years 1970 and 9999",
+                lambda value: is_number(value) and -now <= value <= LATEST_S - now,
+            )
+            check("seconds", seconds, rule)
             self._tiktok.offset_s += seconds
 
     def fail(self, endpoint: str, kind: str, *, times: int | None = 1, **details: Any) -> None:
@@ -195,7 +206,7 @@ class FakeTikTok:
             **details: As above.
 
         Raises:
-            ValueError: An unknown endpoint, kind or detail.
+            ValueError: An unknown endpoint, kind or detail, or a detail that is none.
         """
         fault = Fault.plan(kind, details)
         with self._lock:
@@ -277,6 +288,9 @@ class FakeTikTok:
             open_id: Their id; None makes a random UUID.
             display_name: Their name; at first "Another User".
             videos: How many, or the fields that matter of each; at first 3.
+
+        Raises:
+            ValueError: That is no id, no name, or no videos.
         """
         with self._lock:
             return self._tiktok.put_user(open_id, display_name, videos)

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from .checks import DETAILS, TIMES, check
 from .legacy import V1_PARAMETER_ERROR, V1_SYSTEM_BUSY, v1_error
 from .login_kit import oauth_error
 from .records import Reply, RequestRecord
@@ -49,12 +50,12 @@ class Fault:
 
     @classmethod
     def plan(cls, kind: str, details: Mapping[str, Any]) -> Fault:
-        """Check an accident's kind and the names of its details.
+        """Check an accident's kind and its details.
 
         Raises:
-            ValueError: There is no such kind or it has no such detail.
+            ValueError: There is no such kind, it has no such detail, or a detail is none.
         """
-        if kind not in KINDS:
+        if kind not in tuple(KINDS):
             raise ValueError(f"no fault kind {kind!r}; there are {', '.join(KINDS)}")
         unknown = sorted(set(details) - set(KINDS[kind]))
         if unknown:
@@ -62,6 +63,9 @@ class Fault:
             raise ValueError(f"{kind!r} has {known}, but not {', '.join(unknown)}")
         if kind == "redirect" and not details.get("location"):
             raise ValueError("'redirect' needs location=")
+        for name, value in details.items():
+            if value is not None or KINDS[kind][name] is not None:
+                check(name, value, DETAILS[name])
         return cls(kind, {**KINDS[kind], **details})
 
     @property
@@ -128,7 +132,8 @@ def told(
     if record.endpoint in RESOURCES:
         problem = {"code": code or V1_SYSTEM_BUSY, "message": description, "log_id": log_id}
         return Reply.json(status or 200, {"data": {}, "error": problem}, error=str(problem["code"]))
-    return v1_error(int(code or V1_PARAMETER_ERROR), description or error, status=status or 200)
+    number = int(code) if code and str(code).removeprefix("-").isdecimal() else V1_PARAMETER_ERROR
+    return v1_error(number, description or error, status=status or 200)
 
 
 def _callback_error(record: RequestRecord, error: str, description: str) -> Reply:
@@ -148,8 +153,9 @@ class FaultQueue:
         """Add an accident for the next `times` requests; None means until healed.
 
         Raises:
-            ValueError: There is no such endpoint.
+            ValueError: There is no such endpoint, or that is no number.
         """
+        check("times", times, TIMES)
         if endpoint not in (*ENDPOINTS, "*"):
             raise ValueError(f"no endpoint {endpoint!r}; there are {', '.join(ENDPOINTS)} and *")
         self._planned.append((endpoint, fault))

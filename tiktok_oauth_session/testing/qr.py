@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from . import legacy, login_kit
 from .authorize import callback_url
+from .checks import TEXT, check
 from .grants import QRCode, Reason, Refused
 from .records import Reply, RequestRecord
 from .routes import Route
@@ -110,6 +111,7 @@ def _poll(tiktok: TikTok, token: str, surface: str, location: str) -> dict[str, 
 
 
 def _find(tiktok: TikTok, scan_url: str) -> tuple[QRCode, str]:
+    check("the URL of a QR code", scan_url, TEXT)
     query = dict(parse_qsl(urlsplit(scan_url).query))
     login = tiktok.qr_codes.get(query.get("token", ""))
     if login is None or query.get("client_key") != tiktok.app.client_key:

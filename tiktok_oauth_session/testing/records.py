@@ -99,7 +99,7 @@ class RequestRecord:
         elif record.media_type == JSON:
             try:
                 record.json = jsonlib.loads(sent)
-            except ValueError:
+            except (ValueError, RecursionError):
                 record.json = None
         record.query, record.form = dict(query), dict(form)
         counted = [Counter(name for name, _ in pairs) for pairs in (query, form)]

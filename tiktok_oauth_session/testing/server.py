@@ -21,7 +21,7 @@ from .exchange import Exchange
 from .records import Reply
 
 HOST = "127.0.0.1"
-ALL_ADDRESSES = ("", "0.0.0.0")  # noqa: S104 - compared with, not listened on
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 BACKLOG = 1024
 POLL_S = 0.02  # how long stopping may have to wait for the accepting thread
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close sends RST, not FIN
@@ -164,15 +164,20 @@ class FakeServer:
     Attributes:
         port: The port, which stays the same when it stops and starts listening again.
         url: The base URL below which every path of every surface is found.
+
+    Raises:
+        ValueError: The host is empty, which to a socket is every address.
     """
 
     def __init__(self, handler: Handler, port: int, host: str = HOST) -> None:
+        if not host:
+            raise ValueError("a host to listen on has at least one character; 0.0.0.0 is every address")
         self._handler = handler
         self._host = host
         self._listener: _Listener | None = None
         self.port: int = port
         self.start_listening()
-        self.url: str = f"http://{HOST if host in ALL_ADDRESSES else host}:{self.port}"
+        self.url: str = f"http://{HOST if host == ALL_ADDRESSES else host}:{self.port}"
 
     def start_listening(self) -> None:
         """Accept connections, on the same port as before; does nothing while it does."""

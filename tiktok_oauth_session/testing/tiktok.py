@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from .app import App, Policy, is_loopback
+from .checks import TEXT, check
 from .grants import Code, QRCode, Reason, Refused, TokenSet
 from .users import User
 
@@ -85,7 +86,7 @@ class TikTok:
         self, open_id: str | None, display_name: str | None, videos: int | Iterable[Mapping[str, Any]] | None
     ) -> User:
         """Add a user, or change the one who has this open_id, in what is not None."""
-        known = self.users.get(open_id or "")
+        known = self.users.get(open_id) if isinstance(open_id, str) else None
         name = display_name or (known.display_name if known else "Another User")
         user = User.make(open_id, name, 3 if videos is None else videos)
         if known:
@@ -99,10 +100,13 @@ class TikTok:
 
         Raises:
             KeyError: No such user.
+            ValueError: That is no open_id.
         """
         if who is None:
             return next(iter(self.users.values()))
-        return self.users[who.open_id if isinstance(who, User) else who]
+        open_id = who.open_id if isinstance(who, User) else who
+        check("open_id", open_id, TEXT)
+        return self.users[open_id]
 
     def check_client(self, client_key: str, client_secret: str | None = None) -> None:
         """Refuse a wrong client key, or a wrong secret where one is needed."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+from .checks import TEXT, Rule, check, is_whole
 
 FIELDS_OF_SCOPE = {
     "user.info.basic": (
@@ -50,6 +52,7 @@ VIDEO_FIELDS = (
 )
 DEFAULT_PAGE_VIDEOS = 10
 MAX_PAGE_VIDEOS = 20
+MAX_VIDEOS = 20_000  # one a day since 1970
 
 _NEWEST_VIDEO_AT = 1_750_000_000  # Unix seconds; any fixed moment keeps the pages reproducible
 _DAY_S = 86_400
@@ -74,6 +77,33 @@ def make_video(number: int, known: Mapping[str, Any]) -> dict[str, Any]:
     return video | numbers | dict(known)
 
 
+def _known(videos: int | Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return what is known of each video.
+
+    Raises:
+        ValueError: That is neither a number of videos nor what is known of each.
+    """
+    if isinstance(videos, Iterable) and not isinstance(videos, (str, bytes, Mapping)):
+        videos = list(videos)
+    check("videos", videos, _VIDEOS)
+    return videos if isinstance(videos, list) else [{}] * cast("int", videos)
+
+
+def _are_videos(videos: object) -> bool:
+    if not isinstance(videos, list):
+        return is_whole(videos) and 0 <= cast("int", videos) <= MAX_VIDEOS
+    return len(videos) <= MAX_VIDEOS and all(
+        isinstance(each, Mapping) and all(is_whole(each.get(name, 0)) for name in _NUMBERS) for each in videos
+    )
+
+
+_NUMBERS = ("create_time", "duration", "height", "width", *VIDEO_FIELDS[-4:])
+_VIDEOS = Rule(
+    f"a number from 0 to {MAX_VIDEOS}, or a list of videos, whose {', '.join(_NUMBERS)} are whole numbers",
+    _are_videos,
+)
+
+
 @dataclass(frozen=True)
 class User:
     """A TikTok user as the app sees them: `open_id` is per app, `union_id` per developer."""
@@ -85,8 +115,17 @@ class User:
 
     @classmethod
     def make(cls, open_id: str | None, display_name: str, videos: int | Iterable[Mapping[str, Any]]) -> User:
-        """Return a user with a random identity where none is given, and videos newest first."""
-        known: Iterable[Mapping[str, Any]] = [{}] * videos if isinstance(videos, int) else list(videos)
+        """Return a user with a random identity where none is given, and videos newest first.
+
+        Raises:
+            ValueError: What is given is no id, no name, or no videos.
+        """
+        for name, value in {
+            "open_id": "" if open_id is None else open_id,
+            "display_name": display_name,
+        }.items():
+            check(name, value, TEXT)
+        known = _known(videos)
         made = [make_video(number, video) for number, video in enumerate(known)]
         made.sort(key=lambda video: -int(video["create_time"]))
         return cls(open_id or str(uuid.uuid4()), str(uuid.uuid4()), display_name, tuple(made))

@@ -25,17 +25,17 @@ class Secret(NamedTuple):
     name: str
     environment: str | None
 
-    def write(self, value: str, *, hushed: Iterable[str]) -> None:
+    def write(self, value: str, *, secrets: Iterable[str]) -> None:
         """Give it another value.
 
         Args:
             value: The value, which gh reads from its stdin.
-            hushed: What of it may be in no message.
+            secrets: What of it may be in no message.
 
         Raises:
             StoreError: gh is not there, or failed.
         """
-        self._run("set", self.name, stdin=value, hushed=hushed)
+        self._run("set", self.name, stdin=value, secrets=secrets)
 
     def delete(self) -> None:
         """Delete it.
@@ -59,7 +59,7 @@ class Secret(NamedTuple):
             return at and dt.datetime.fromisoformat(at.replace("Z", "+00:00")).timestamp()
         raise StoreError("gh secret list answered something else than a list: update gh.")
 
-    def _run(self, verb: str, *arguments: str, stdin: str = "", hushed: Iterable[str] = ()) -> str:
+    def _run(self, verb: str, *arguments: str, stdin: str = "", secrets: Iterable[str] = ()) -> str:
         program = shutil.which("gh")
         if program is None:
             raise StoreError("There is no gh here, GitHub's command line, through which secrets are written.")
@@ -80,6 +80,6 @@ class Secret(NamedTuple):
         except OSError as error:
             raise StoreError(f"gh could not be run: {error.strerror}.") from None
         if done.returncode:
-            said = " ".join(redact(done.stderr, hushed).split())
+            said = " ".join(redact(done.stderr, secrets).split())
             raise StoreError(f"gh secret {verb} failed ({done.returncode}): {plain(said)}")
         return done.stdout

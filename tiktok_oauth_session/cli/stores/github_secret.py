@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -11,19 +12,22 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from tiktok_oauth_session._connection.marks import Marks
+from tiktok_oauth_session._connection.process_memory import memory
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.stores.documents import tokens_in
-from tiktok_oauth_session.cli.stores.gh import Secret
+from tiktok_oauth_session.cli.stores.gh import GH_TIMEOUT_S, Secret
 from tiktok_oauth_session.stores import MemoryStore, TokenStore, check_replacing, due
 from tiktok_oauth_session.stores.envelope import written
 from tiktok_oauth_session.stores.file import FileStore
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
-#: Seconds by which GitHub may call a secret younger than the token in it says that it is, and it is the same
-#: one: what another machine's clock may be behind, and the call of gh.
-TOLERANCE_S = 900.0
+#: Seconds by which the clock of the machine that wrote a secret may be behind GitHub's.
+SKEW_S = 5.0
+#: Seconds by which GitHub may call a secret younger than it says itself, and it is the same one.
+TOLERANCE_S = GH_TIMEOUT_S + SKEW_S
 
 #: Held while the secret is written.
 _SAVING = AccountKey("saving", "saving")
@@ -57,8 +61,8 @@ class GitHubSecretStore(TokenStore):
     job itself has saved since is in a file below ``RUNNER_TEMP``, which the runner empties. A save writes the
     secret first, so where that cannot be done, a refresh ends at its mark, and nothing is spent.
 
-    The lock excludes the steps of one job. Other jobs are excluded by the workflow's ``concurrency:``; a job
-    whose secret has been written since it was given it is refused.
+    The lock excludes the steps of one job. Other jobs are excluded by the workflow's ``concurrency:``. A job
+    whose secret has been written since it was given it is refused, and so is one that cannot know.
 
     Source: https://docs.github.com/en/actions/reference/security/secrets (when secrets are read),
     https://docs.github.com/en/actions/reference/workflows-and-actions/variables (``RUNNER_TEMP``).
@@ -98,7 +102,7 @@ class GitHubSecretStore(TokenStore):
 
         Raises:
             StoreConflict: Another token is there.
-            StoreError: The secret holds another account, was written by another job, or cannot be written.
+            StoreError: The secret holds another account, may hold a newer token, or cannot be written.
         """
         key = AccountKey(*key)
         with self._own.lock(_SAVING):
@@ -109,10 +113,10 @@ class GitHubSecretStore(TokenStore):
                     f"one: nothing was written. Log it out first, or name another secret."
                 )
             check_replacing(key, held and held[1], replacing)
-            if replacing is not None and self._saved() is None:
+            if replacing is not None:
                 self._require_newest()
             self._mask(token)
-            self._secret.write(written(key, token), hushed=_texts(token))
+            self._secret.write(written(key, token), secrets=_texts(token))
             self._own.save(key, token)
 
     def delete(self, key: AccountKey) -> None:
@@ -189,21 +193,32 @@ class GitHubSecretStore(TokenStore):
         return AccountKey(client_key, open_id or name), token
 
     def _require_newest(self) -> None:
-        """Refuse to go by what this job was given if the secret has been written since.
+        """Refuse to go by what this job has if the secret may hold a newer token.
 
         GitHub reads a repository's secrets when a run is queued, which may be long before it begins.
         """
-        try:
-            own = float(json.loads(os.environ.get(self._secret.name, ""))["saved_at"])
-        except (ValueError, TypeError, KeyError):
-            # Somebody has put it there by hand.
+        name, saved = self._secret.name, self._saved()
+        if saved is not None:
+            _require_ended(name, saved[1])
             return
+        own = _saved_at(os.environ.get(name, ""))
+        if own is None:
+            # Somebody has put it there by hand.
+            if self._secret.environment is not None:
+                return
+            raise StoreError(
+                f"The secret {name} does not say when it was written. As a repository's it may have been "
+                "read long ago, and be spent by now: nothing was sent. On a machine of your own, run "
+                "tiktok-oauth import FILE --replace --store with the same URL, or make it the secret of an "
+                "environment (?environment=NAME)."
+            )
         at = self._secret.written_at()
         if at is None or at > own + TOLERANCE_S:
             raise StoreError(
-                f"The secret {self._secret.name} was {'deleted' if at is None else 'written'} after this job "
-                "was given it: nothing was sent. Run the workflow again. The secret of an environment is "
-                "read when its job begins, and so with concurrency: it is never too old."
+                f"The secret {name} was {'deleted' if at is None else 'written'} after this job was given "
+                "it: nothing was sent. Run the workflow again. The secret of an environment is read when its "
+                "job begins, and so with concurrency: it is never too old. If it is refused again, the clock "
+                "of the machine that wrote it is behind."
             )
 
     def _mask(self, token: TikTokToken) -> None:
@@ -217,6 +232,28 @@ class GitHubSecretStore(TokenStore):
                 self._masked.add(text)
                 escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
                 print(f"::add-mask::{escaped}", file=sys.stderr, flush=True)
+
+
+def _saved_at(document: str) -> float | None:
+    """Return when a document of ours was written (Unix time, seconds); None if it does not say."""
+    try:
+        moment = float(json.loads(document)["saved_at"])
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+    return moment if math.isfinite(moment) else None
+
+
+def _require_ended(name: str, token: TikTokToken) -> None:
+    """Refuse a token that another process of this job has begun to spend, and has not said what became of it.
+
+    It may have been killed once the secret was written, and before it told the job.
+    """
+    marks = Marks.of(token)
+    if marks.may_last_s is not None and marks.started_by != memory().holder:
+        raise StoreError(
+            f"A step of this job ended in the middle of a refresh, so the secret {name} may hold a newer "
+            "token than this job has: nothing was sent. Run the workflow again."
+        )
 
 
 def _texts(token: TikTokToken) -> list[str]:

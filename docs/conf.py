@@ -14,6 +14,8 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import inspect
 
+from tiktok_oauth_session import LOGIN_KIT
+
 # Models are read, and no database.
 settings.configure(
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3"}},
@@ -67,9 +69,10 @@ def find_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: 
     found = env.domains.python_domain.find_obj(
         env, node.get("py:module"), node.get("py:class"), target, None, 1
     )
-    if len(found) != 1:
+    # An attribute of some other class is not what a parameter's name means.
+    named = "." in target or (found and found[0][1].objtype in ("class", "data", "exception", "function"))
+    if len(found) != 1 or not named:
         return contnode
-    node["reftarget"] = found[0][0]
     return env.domains.python_domain.resolve_xref(
         env, node["refdoc"], app.builder, "obj", found[0][0], node, contnode
     )
@@ -82,7 +85,8 @@ def show_parameters(
     if what != "class" or not (signature or "").startswith("(*args"):
         return None
     parameters = inspect.signature(obj.__init__, bound_method=True)
-    return inspect.stringify_signature(parameters, show_annotation=False), None
+    shown = inspect.stringify_signature(parameters, show_annotation=False)
+    return shown.replace(repr(LOGIN_KIT), "LOGIN_KIT"), None
 
 
 def adapt_links(_app: Sphinx, docname: str, source: list[str]) -> None:

@@ -78,7 +78,7 @@ def described():
     names, module = set(), None
     for page in (DOCS / "api").glob("*.md"):
         for directive, name in re.findall(r"^\.\. (\w+):: ([\w.]+)", page.read_text("utf-8"), re.MULTILINE):
-            if directive in ("module", "currentmodule"):
+            if directive in ("automodule", "module", "currentmodule"):
                 module = name
             else:
                 names.add(name if name.startswith(ROOT) else f"{module}.{name}")

@@ -39,7 +39,7 @@ class TikTokOAuthError(Exception):
     status_code: int | Any  # Any, not None: the stubs of OAuth2Error say int
     #: Seconds after which it is worth asking again, if that is known.
     retry_after: float | None
-    #: The reply, where there was one. Its ``request`` holds secrets: do not log it.
+    #: The reply, where there was one. Its ``request`` holds secrets; do not log it.
     response: requests.Response | None
 
     def __init__(

@@ -285,7 +285,7 @@ PAGES = [
     "README.md",
     "SECURITY.md",
     "CONTRIBUTING.md",
-    *(f"docs/{page.name}" for page in sorted((TOP / "docs").glob("*.md"))),
+    *(str(page.relative_to(TOP)) for page in sorted((TOP / "docs").rglob("*.md"))),
 ]
 
 
@@ -305,8 +305,12 @@ def test_pages__links(page):
             assert anchor in slugs
 
 
-def test_index__every_page():
-    """The first page leads to all others."""
-    pages = {page.name for page in (TOP / "docs").glob("*.md")} - {"index.md"}
+@pytest.mark.parametrize("index", ["docs/index.md", "docs/api/index.md"])
+def test_index__every_page(index):
+    """The first page of a folder leads to all others, each in a list of its own kind: the site's contents."""
+    folder = (TOP / index).parent
+    pages = {page.name for page in folder.glob("*.md")} - {"index.md"}
+    pages |= {f"{page.parent.name}/index.md" for page in folder.glob("*/index.md")}
 
-    assert pages == set(re.findall(r"\]\(([\w-]+\.md)\)", (TOP / "docs/index.md").read_text("utf-8")))
+    listed = re.findall(r"^- \[.*?\]\(([\w/-]+\.md)\)", (TOP / index).read_text("utf-8"), re.MULTILINE)
+    assert sorted(pages) == sorted(listed)

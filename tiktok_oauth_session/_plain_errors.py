@@ -26,9 +26,9 @@ class TikTokOAuthError(Exception):
     quotes, what a terminal or a log would obey is replaced by its escape.
     """
 
-    #: The error code: RFC 6749's where TikTok uses or means one, else TikTok's own.
+    #: The error code, which is RFC 6749's where TikTok uses or means one, else TikTok's own.
     error: str | None = None
-    #: TikTok's own words, or those of a stranger who came to a redirect URI: one line, capped, with every
+    #: TikTok's own words, or those of a stranger who came to a redirect URI; one line, capped, with every
     #: secret that was sent blotted out. It is text, never HTML.
     description: str = ""
     #: What TikTok's support asks for.
@@ -39,7 +39,7 @@ class TikTokOAuthError(Exception):
     status_code: int | Any  # Any, not None: the stubs of OAuth2Error say int
     #: Seconds after which it is worth asking again, if that is known.
     retry_after: float | None
-    #: The reply, where there was one. Its ``request`` holds secrets: do not log it.
+    #: The reply, where there was one. Its ``request`` holds secrets; do not log it.
     response: requests.Response | None
 
     def __init__(

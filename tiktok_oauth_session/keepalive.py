@@ -57,17 +57,17 @@ class Summary:
     #: How many were due when the run began.
     due: int = 0
     refreshed: int = 0
-    #: Nothing to do: they were refreshed before or meanwhile, or somebody else was at it, or their owners
-    #: logged out.
+    #: Nothing to do, since they were refreshed before or meanwhile, or somebody else was at it, or their
+    #: owners logged out.
     left_to_others: int = 0
     #: Those of both whose refresh token, although it has been refreshed, ends within `refresh_within`:
     #: account -> when (Unix time, seconds). It is refreshed again when half of its time is over.
     not_prolonged: dict[AccountKey, float] = field(default_factory=dict)
-    #: Only a new login helps: account -> why.
+    #: Only a new login helps (account -> why).
     dead: dict[AccountKey, str] = field(default_factory=dict)
-    #: Worth another run: account -> why.
+    #: Worth another run (account -> why).
     failed: dict[AccountKey, str] = field(default_factory=dict)
-    #: New tokens that the store did not take: account -> token. Nothing else holds them.
+    #: New tokens that the store did not take (account -> token). Nothing else holds them.
     unsaved: dict[AccountKey, TikTokToken] = field(default_factory=dict, repr=False)
     #: Why the run ended before its time, if it did.
     stopped: str = ""

@@ -70,17 +70,18 @@ class Platform:
     # Where it is.
     authorization_endpoint: str
     token_endpoint: str
-    #: None: tokens of this surface cannot be refreshed (unless the session has an auto_refresh_url).
+    #: If None, tokens of this surface cannot be refreshed (unless the session has an auto_refresh_url).
     refresh_endpoint: str | None = None
-    #: None: this surface revokes nothing.
+    #: If None, this surface revokes nothing.
     revocation_endpoint: str | None = None
     qr_code_endpoint: str | None = None
     qr_status_endpoint: str | None = None
-    #: What a session puts before a path: ``session.get("/v2/user/info/")``. None: it takes whole URLs only.
+    #: What a session puts before a path, as in ``session.get("/v2/user/info/")``. If None, it takes whole
+    #: URLs only.
     api_base: str | None = None
     #: The hosts (``host`` or ``host:port``) that may be shown an access token.
     api_hosts: tuple[str, ...] = ()
-    #: The hosts that are reached over plain http, where anybody on the way reads every secret: for a fake
+    #: The hosts that are reached over plain http, where anybody on the way reads every secret; for a fake
     #: in a container beside one's own. Loopback addresses need no such word.
     insecure_hosts: tuple[str, ...] = ()
 
@@ -111,7 +112,7 @@ class Platform:
     error_codes: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     # How an API call shows its token, and how the API says that it is dead.
-    #: ``header``, or ``parameter``: ``access_token`` in the JSON body if there is one, else in the query.
+    #: ``header``, or ``parameter``, which is ``access_token`` in the JSON body, if any, else in the query.
     access_token_placement: Literal["header", "parameter"] = "header"
     access_token_header: str = "Authorization"
     access_token_prefix: str = "Bearer "
@@ -131,7 +132,7 @@ class Platform:
 
     @property
     def issuer(self) -> str:
-        """Who issues its tokens: the origin of the token endpoint. A stored token goes to nobody else."""
+        """Who issues its tokens, by the token endpoint's origin. A stored token goes to nobody else."""
         return _origin(self.token_endpoint)
 
     @property
@@ -209,7 +210,7 @@ LOGIN_KIT = Platform(
     invalid_token_codes=("access_token_invalid",),
 )
 
-#: The legacy Login Kit: parameters in the query of a POST, replies wrapped in ``data``.
+#: The legacy Login Kit, with parameters in the query of a POST, replies wrapped in ``data``.
 #: Source: https://developers.tiktok.com/bulletin/migration-guidance-oauth-v1
 LOGIN_KIT_V1 = Platform(
     name="Login Kit v1",

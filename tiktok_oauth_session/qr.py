@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
     from tiktok_oauth_session.platforms import Parameters
 
-#: How far a QR code has got. ``utilised``: its authorization code was handed out before.
+#: How far a QR code has got. ``utilised`` means that its authorization code was handed out before.
 QRStatus = Literal["new", "scanned", "confirmed", "utilised", "expired"]
 
 #: Seconds between two polls. TikTok documents no interval.

@@ -703,7 +703,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             state: A state of one's own; a new random one, if None.
 
         Returns:
-            The login: ``.url`` to draw, ``.poll()`` for its status, ``.wait(timeout)`` for the token.
+            The login, with ``.url`` to draw, ``.poll()`` for its status, ``.wait(timeout)`` for the token.
 
         Raises:
             AuthorizationError: TikTok gave no QR code.

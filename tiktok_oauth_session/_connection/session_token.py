@@ -99,7 +99,7 @@ class SessionTokenMixin(_Base):
 
     @property
     def open_id(self) -> str | None:
-        """Whose token it is: the `open_id` that the session was given, or else TikTok's id of the user."""
+        """Whose token it is, by the `open_id` that the session was given, or else TikTok's id of the user."""
         return self._open_id
 
     @property

@@ -97,7 +97,7 @@ class TikTokRouter(Router):
     ) -> None:
         path = urlsplit(redirect_uri).path
         prefix = path.rstrip("/").rpartition("/")[0]
-        #: Where a login begins, as browsers see it: beside the callback.
+        #: Where a login begins, as browsers see it, beside the callback.
         self.login_url: str = f"{prefix}/login"
         callback = path.removeprefix(prefix)
         if callback.rstrip("/") == "/login":

@@ -44,7 +44,7 @@ __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "Toke
 
 log: logging.Logger = logging.getLogger(__name__)
 
-#: Seconds to wait for an account's lock: longer than several refreshes with long timeouts can take.
+#: Seconds to wait for an account's lock, longer than several refreshes with long timeouts can take.
 LOCK_TIMEOUT_S = 180.0
 
 

@@ -58,7 +58,7 @@ SAVE_TRIES = 3
 #: How often to try to make the table while others make it.
 CREATE_TRIES = 5
 
-#: The tables under their usual names, for Alembic: one of the `target_metadata`.
+#: The tables under their usual names, for Alembic, as one of the `target_metadata`.
 metadata: MetaData = MetaData()
 token_table(metadata)
 

@@ -69,22 +69,24 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff\\\\]")
 def token_table(metadata: MetaData, table_name: str = TABLE_NAME) -> Table:
     """Describe the table, and that of its accounts' leases, in a `MetaData` of your own, as for Alembic.
 
-    Columns:
-        account: A digest of client key and open_id, which themselves may be too long for a key.
-        client_key, open_id: Whose token it is. A backslash, a null character and half a surrogate pair stand
-            there as a backslash and four hexadecimal digits.
-        document: The token, as JSON in an envelope with a version.
-        expires_at: When the access token expires (Unix time, seconds); `OVERDUE` if nobody knows and it
-            can be refreshed, null if nobody knows and it cannot.
-        refresh_expires_at: The same of the refresh token; null if nobody knows or there is none.
-        refresh_token_digest: For the compare-and-swap: SHA-256, in hexadecimal.
-        version: How often the row was written.
-        updated_at: When it was written last (Unix time, seconds).
+    Its columns:
 
-    Columns of ``<table_name>_locks``, which SQLite leaves empty:
-        account: As above.
-        holder: A random text, another one each time that the lock is taken.
-        expires: When the lease ends (Unix time, seconds, by the database's clock); 0 once it is released.
+    - ``account``: A digest of client key and open_id, which themselves may be too long for a key.
+    - ``client_key``, ``open_id``: Whose token it is. A backslash, a null character and half a surrogate pair
+      stand there as a backslash and four hexadecimal digits.
+    - ``document``: The token, as JSON in an envelope with a version.
+    - ``expires_at``: When the access token expires (Unix time, seconds); `OVERDUE` if nobody knows and it
+      can be refreshed, null if nobody knows and it cannot.
+    - ``refresh_expires_at``: The same of the refresh token; null if nobody knows or there is none.
+    - ``refresh_token_digest``: For the compare-and-swap: SHA-256, in hexadecimal.
+    - ``version``: How often the row was written.
+    - ``updated_at``: When it was written last (Unix time, seconds).
+
+    Those of ``<table_name>_locks``, which SQLite leaves empty:
+
+    - ``account``: As above.
+    - ``holder``: A random text, another one each time that the lock is taken.
+    - ``expires``: When the lease ends (Unix time, seconds, by the database's clock); 0 once it is released.
 
     Args:
         metadata: Where to describe them.

@@ -38,6 +38,7 @@ exclude_patterns = ["examples"]
 
 myst_heading_anchors = 4  # the anchors that code hosts make, too
 myst_fence_as_directive = ["mermaid"]
+mermaid_fullscreen = False
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"

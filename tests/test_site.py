@@ -89,7 +89,7 @@ def frameworks():
     """Return the modules for frameworks."""
     for path in sorted((PACKAGE / "contrib").rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
-        if not DJANGOS & set(name.split(".")):
+        if "._" not in name and not DJANGOS & set(name.split(".")):
             yield name
 
 

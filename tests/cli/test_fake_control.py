@@ -248,7 +248,7 @@ def test_control__expire(remote):
         ("user", {"age": 7}, "unexpected keyword"),
         ("user", {"open_id": {"a": 1}}, "open_id must be text"),
         ("user", {"display_name": 3}, "display_name must be text"),
-        ("user", {"display_name": "\ud800"}, "display_name must be text"),
+        ("user", {"open_id": "\ud800"}, "open_id must be text"),
         ("user", {"videos": "three"}, "videos must be a number from 0 to 20000, or a list"),
         ("user", {"videos": -1}, "not -1"),
         ("user", {"videos": 10**11}, "not 100000000000"),

@@ -311,10 +311,14 @@ def test_take__blocked(store, other, engine, monkeypatch):
     """A lease whose UPDATE was blocked until it was over was never had; the next try may have it."""
     assert is_free(store)
     monkeypatch.setattr(keeper, "LEASE_S", 0.3)
+    sent = threading.Event()
+    event.listen(other._database._callers_engine, "before_cursor_execute", lambda *_: sent.set())
     for timeout, expected in ((0.0, False), (PATIENCE_S, True)):
+        sent.clear()
         with ThreadPoolExecutor(1) as pool:
             with row_locked(engine):
                 had = pool.submit(is_free, other, timeout=timeout)
+                assert sent.wait(PATIENCE_S)
                 threading.Event().wait(0.6)
             answer = had.result(PATIENCE_S)
 

@@ -261,8 +261,8 @@ def test_consent_page__accessible_and_alone(fake):
 
 
 def test_consent_page__posts_back_to_itself(fake):
-    """What a browser would submit leads to the callback."""
-    fake.add_user(display_name="Second")
+    """What a browser would submit leads to the callback, whatever people are called."""
+    fake.add_user(display_name="Half a \ud83d")
     with fake.serve() as server, requests.Session() as browser:
         page = Page(browser.get(url(f"{server.url}/v2/auth/authorize/")).text)
         (form,), options = page.find("form"), page.find("option")

@@ -66,6 +66,8 @@ def _seconds(most: float) -> Rule:
 
 
 TEXT = Rule("text", _is_text)
+#: A person's name may hold half a character, as what people type into telephones does.
+NAME = Rule("text", lambda value: isinstance(value, str))
 LIFETIME = _seconds(LATEST_S)
 STATUS = Rule(
     f"a whole number from {STATUSES[0]} to {STATUSES[-1]}",

@@ -39,7 +39,7 @@ class Reply:
             "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
             "Referrer-Policy": "no-referrer",
         }
-        return cls(status, page.encode(), headers)
+        return cls(status, page.encode(errors="xmlcharrefreplace"), headers)
 
     @classmethod
     def redirect(cls, location: str, *, status: int = 302, error: str | None = None) -> Reply:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from .checks import TEXT, Rule, check, is_whole
+from .checks import NAME, TEXT, Rule, check, is_whole
 
 FIELDS_OF_SCOPE = {
     "user.info.basic": (
@@ -120,11 +120,8 @@ class User:
         Raises:
             ValueError: What is given is no id, no name, or no videos.
         """
-        for name, value in {
-            "open_id": "" if open_id is None else open_id,
-            "display_name": display_name,
-        }.items():
-            check(name, value, TEXT)
+        check("open_id", "" if open_id is None else open_id, TEXT)
+        check("display_name", display_name, NAME)
         known = _known(videos)
         made = [make_video(number, video) for number, video in enumerate(known)]
         made.sort(key=lambda video: -int(video["create_time"]))

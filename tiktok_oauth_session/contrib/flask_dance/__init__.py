@@ -22,8 +22,9 @@ except ImportError as _missing:
         "The blueprint needs Flask-Dance: pip install tiktok-oauth-session[flask]"
     ) from _missing
 
+from tiktok_oauth_session.contrib.flask_dance._account_storage import AccountStorage
 from tiktok_oauth_session.contrib.flask_dance.blueprint import TikTokBlueprint
-from tiktok_oauth_session.contrib.flask_dance.sessions import AccountStorage, TikTokSession
+from tiktok_oauth_session.contrib.flask_dance.sessions import TikTokSession
 from tiktok_oauth_session.stores import TokenStore
 
 __all__ = ["TikTokBlueprint", "TikTokSession", "make_tiktok_blueprint", "tiktok"]

@@ -63,7 +63,7 @@ def test_readme__usage(tiktok, monkeypatch, tmp_path, capsys):
 
     assert ["Address you came back to: "] == asked
     assert "Not granted: ['video.list']" in capsys.readouterr().out
-    assert tiktok.users[0].open_id == names["user"]["user"]["open_id"]
+    assert tiktok.users[0].open_id == names["user"]["open_id"]
     assert len(tiktok.requests_to("user_info")) == 2
 
 
@@ -80,7 +80,7 @@ def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
         run(at_the_fake, "README.md", names)
 
     assert usage != at_the_fake
-    assert fake.users[0].open_id == names["user"]["user"]["open_id"]
+    assert fake.users[0].open_id == names["user"]["open_id"]
     assert 1 == len(fake.requests_to("user_info"))
 
 

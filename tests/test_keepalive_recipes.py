@@ -306,6 +306,7 @@ def test_celery__fails(fake, folder, database, redis_server, redis_client):
     key = connect(fake, store)
     fake.fail("refresh", "error", error="invalid_request", times=None)
     with fake.serve() as tiktok, celery(folder, url, tiktok, redis_server) as worker:
+        worker.see(f"{key.open_id}: ")
         worker.see("RuntimeError: 1 TikTok accounts failed.")
         said = worker.log
     assert_no_secret(fake, said)
@@ -333,11 +334,24 @@ def test_apscheduler__refreshes(fake, folder, database):
 def test_apscheduler__fails(fake, folder, database):
     """A run that left an account undone is an error in the log, and the scheduler goes on."""
     store, url = database
-    connect(fake, store)
+    key = connect(fake, store)
     fake.fail("refresh", "error", error="invalid_request", times=None)
     with fake.serve() as tiktok, scheduler(folder, url, tiktok) as program:
+        program.see(f"{key.open_id}: ")
         program.see("RuntimeError: 1 TikTok accounts failed.")
         assert program.process.poll() is None
+        assert 0 == program.end()
+    assert_no_secret(fake, program.log)
+
+
+def test_apscheduler__needs_a_login(fake, folder, database):
+    """An account that only a login helps is named, and is no failed run."""
+    store, url = database
+    key = connect(fake, store)
+    fake.remove_connection(key.open_id)
+    with fake.serve() as tiktok, scheduler(folder, url, tiktok) as program:
+        program.see(f"{key.open_id}: ")
+        program.see("executed successfully")
         assert 0 == program.end()
     assert_no_secret(fake, program.log)
 

@@ -5,7 +5,9 @@
 
 It reads TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET, TIKTOK_REDIRECT_URI (which ends in
 /tiktok/callback), SECRET_KEY and DATABASE_URL from the environment, and TIKTOK_OAUTH_BASE_URL if TikTok is
-somewhere else, as a fake one is.
+somewhere else, as a fake one is:
+
+    tiktok-oauth fake --redirect-uri http://127.0.0.1:8000/tiktok/callback
 """
 
 import contextlib

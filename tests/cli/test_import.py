@@ -248,6 +248,25 @@ def test_import__our_own_file(run, fake, logged_in, tokens, home):
 @pytest.mark.parametrize(
     ("said", "ends"),
     [
+        ({}, NOW - 7200 + 15_552_000),
+        ({"refresh_expires_at": NOW + 5}, NOW + 5),
+        ({"expires_in": "soon"}, None),
+        ({"refresh_expires_in": None}, None),
+        ({"expires_at": None}, None),
+    ],
+)
+def test_import__end_of_the_refresh_token(run, issued, written, tokens, said, ends):
+    """Where it can be told from when both lifetimes began, it is; keep-alive goes by it."""
+    document = {**issued(), "expires_at": NOW, "expires_in": 7200, "refresh_expires_in": 15_552_000, **said}
+    assert 0 == run("import", written(document)).code
+    (key,) = tokens.keys()
+
+    assert ends == tokens.load(key).get("refresh_expires_at")
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
         (NOW, NOW),
         (str(int(NOW)), NOW),
         (int(NOW * 1000), NOW),

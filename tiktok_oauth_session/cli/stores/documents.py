@@ -132,6 +132,10 @@ def _token(fields: Mapping[str, Any]) -> TikTokToken:
     for name in _TIMES:
         if (moment := _moment(fields.get(name))) is not None:
             token[name] = moment
+    if token.keys() >= {"expires_in", "expires_at", "refresh_expires_in"}:
+        # Both lifetimes began when TikTok answered.
+        ends = token["expires_at"] - token["expires_in"] + token["refresh_expires_in"]
+        token.setdefault("refresh_expires_at", ends)
     if "scope" in token:
         token["scope"] = ",".join(split_scopes(token["scope"]))
     return token

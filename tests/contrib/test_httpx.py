@@ -225,10 +225,8 @@ def test_async__loop_goes_on_meanwhile(fake, session, client_of, run):
     assert [True] == in_time
 
 
-@pytest.mark.parametrize("how", ["cancel", "timeout"])
-def test_async__cancelled(fake, session, client_of, run, how):
-    """A call that is cut short while TikTok's answer travels loses nothing: the next has the new token."""
-    expire(session)
+def travelling(fake):
+    """Let TikTok's answer to a refresh travel; return what tells that it does, and what ends it."""
     committed, over = threading.Event(), threading.Event()
 
     def travel(record):
@@ -236,6 +234,14 @@ def test_async__cancelled(fake, session, client_of, run, how):
         over.wait(PATIENCE_S)
 
     fake.after("refresh", travel)
+    return committed, over
+
+
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_async__cancelled(fake, session, client_of, run, how):
+    """A call that is cut short while TikTok's answer travels loses nothing: the next has the new token."""
+    expire(session)
+    committed, over = travelling(fake)
 
     async def main():
         async with client_of(session) as client:
@@ -261,13 +267,7 @@ def test_async__cancelled(fake, session, client_of, run, how):
 def test_async__loop_ends_meanwhile(fake, session, client_of, run):
     """Nor does a program lose anything whose event loop has ended by the time the answer comes."""
     expire(session)
-    committed, over = threading.Event(), threading.Event()
-
-    def travel(record):
-        committed.set()
-        over.wait(PATIENCE_S)
-
-    fake.after("refresh", travel)
+    committed, over = travelling(fake)
 
     async def main():
         async with client_of(session) as client, anyio.create_task_group() as tasks:

@@ -80,11 +80,7 @@ def make_tiktok_blueprint(
     Raises:
         ValueError: There are a storage and a store.
     """
-    if store is not None:
-        if storage is not None:
-            raise ValueError("Tokens have one place: pass storage= or store=, not both.")
-        storage = AccountStorage(store, open_id)
-    blueprint = TikTokBlueprint(
+    return TikTokBlueprint(
         "tiktok",
         __name__,
         client_id=client_key,
@@ -96,17 +92,30 @@ def make_tiktok_blueprint(
         login_url=login_url,
         authorized_url=authorized_url,
         session_class=session_class or TikTokSession,
-        storage=storage,
+        storage=_storage_for(storage, store, open_id),
         store=store,
         rule_kwargs=rule_kwargs,
         **session_options,
     )
-    if isinstance(blueprint.storage, SessionStorage):
+
+
+def _storage_for(storage: Any, store: TokenStore | None, open_id: Callable[[], str | None] | None) -> Any:
+    """Return where the blueprint keeps tokens.
+
+    Raises:
+        ValueError: There are a storage and a store.
+    """
+    if store is not None:
+        if storage is not None:
+            raise ValueError("Tokens have one place: pass storage= or store=, not both.")
+        return AccountStorage(store, open_id)
+    kind = storage if isinstance(storage, type) else type(storage)
+    if storage is None or issubclass(kind, SessionStorage):
         log.warning(
             "tokens are kept in the visitor's web session, where two requests at once lose the newer one, "
             "and with it the account: pass store="
         )
-    return blueprint
+    return storage
 
 
 #: The session of the visitor whose request this is, as `TikTokBlueprint.session`.

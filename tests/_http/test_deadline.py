@@ -46,22 +46,34 @@ def assert_given_up(act, *, sent):
     assert SHORT_S <= took < SHORT_S + SLACK_S
 
 
-def ours():
+def sending():
     """The threads that requests are sent in."""
     return [thread for thread in threading.enumerate() if thread.name == THREAD]
 
 
-def assert_no_thread_left():
-    """Assert that the threads of requests end by themselves."""
-    for thread in ours():
-        thread.join(5)
-    assert [] == ours()
+@pytest.fixture
+def ours():
+    """The threads in which this test's requests are sent: a test before it may have left one that waits."""
+    others = sending()
+    return lambda: [thread for thread in sending() if thread not in others]
+
+
+@pytest.fixture
+def assert_no_thread_left(ours):
+    """Asserts that the threads of requests end by themselves."""
+
+    def check():
+        for thread in ours():
+            thread.join(5)
+        assert [] == ours()
+
+    return check
 
 
 # --- whatever it is stuck in ---------------------------------------------------------------------------
 
 
-def test_deadline__headers_drip(session):
+def test_deadline__headers_drip(session, assert_no_thread_left):
     """Headers that come byte by byte do not go on for ever."""
     with Endpoint(b"HTTP/1.1 200 OK\r\n", drips=[b"X"] * DRIPS) as endpoint:
         assert_given_up(lambda: ask_at(session, endpoint, HURRY), sent=True)
@@ -98,7 +110,7 @@ class Full(HTTPAdapter):
         super().__init__(pool_connections=1, pool_maxsize=1, pool_block=True)
 
 
-def test_deadline__full_pool(session):
+def test_deadline__full_pool(session, assert_no_thread_left):
     """Where the only connection is in use nothing is sent: in time it is known, and later nothing is."""
     session.mount("http://", Full())
 
@@ -123,7 +135,7 @@ def test_deadline__pool_that_is_full_for_a_moment(session):
         assert [b"download", b"code=fake-code"] == endpoint.bodies
 
 
-def test_deadline__full_pool_is_not_made_fuller(session):
+def test_deadline__full_pool_is_not_made_fuller(session, assert_no_thread_left):
     """What was given up gives its place in the pool back."""
     session.mount("http://", Full())
 
@@ -152,7 +164,7 @@ def resolver(monkeypatch):
     answer.set()
 
 
-def test_deadline__names_are_looked_up(session, resolver):
+def test_deadline__names_are_looked_up(session, resolver, assert_no_thread_left):
     """Whatever a lookup of names comes to after the deadline, nothing is sent to it."""
     with Endpoint(OK) as endpoint:
         assert_given_up(lambda: ask_at(session, endpoint, HURRY), sent=False)
@@ -162,7 +174,7 @@ def test_deadline__names_are_looked_up(session, resolver):
         assert [] == endpoint.bodies
 
 
-def test_deadline__many_addresses(session, monkeypatch):
+def test_deadline__many_addresses(session, monkeypatch, assert_no_thread_left):
     """The time to connect is no time for each of a host's addresses."""
     with contextlib.ExitStack() as stack:
         silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
@@ -180,7 +192,7 @@ def test_deadline__many_addresses(session, monkeypatch):
         assert_no_thread_left()
 
 
-def test_deadline__tls_drips(session):
+def test_deadline__tls_drips(session, assert_no_thread_left):
     """A handshake that goes on for ever sends nothing."""
     listener = socket.create_server(("127.0.0.1", 0))
     stop = threading.Event()
@@ -252,7 +264,7 @@ def test_send__has_what_is_left(session):
         assert 1 == len(drips.bodies)
 
 
-def test_send__replays(session):
+def test_send__replays(session, assert_no_thread_left):
     """What may be replayed is sent twice within one deadline."""
     with Endpoint(b"HTTP/1.1", closing=True) as endpoint:
         request = request_at(session, endpoint)
@@ -281,7 +293,7 @@ def test_send__unsent_after_lost(session):
     assert caught.value.sent
 
 
-def test_ready__nothing_is_sent(session):
+def test_ready__nothing_is_sent(session, assert_no_thread_left, ours):
     """Who does not send has sent nothing, and leaves no thread."""
     with Endpoint(OK) as endpoint:
         with request_at(session, endpoint).ready():
@@ -352,7 +364,7 @@ def test_thread__none_and_no_answer(session):
     assert caught.value.sent
 
 
-def test_thread__200_requests(session):
+def test_thread__200_requests(session, assert_no_thread_left):
     """Requests leave no threads behind, nor connections."""
     with Endpoint(OK) as endpoint:
         before, most = threading.active_count(), 0
@@ -365,7 +377,7 @@ def test_thread__200_requests(session):
         assert (1, 200) == (endpoint.connections, len(endpoint.bodies))
 
 
-def test_thread__50_failures(session):
+def test_thread__50_failures(session, assert_no_thread_left):
     """Nor do those that were given up."""
     with Endpoint(b"HTTP/1.1 200 OK\r\n", drips=[b"X"] * DRIPS) as endpoint:
 
@@ -390,7 +402,7 @@ class Interrupted(Exception):
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs signals")
 @pytest.mark.parametrize("error", [Interrupted, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("stuck", ["headers", "names"])
-def test_interrupted__at_once(request, session, error, stuck):
+def test_interrupted__at_once(request, session, error, stuck, assert_no_thread_left):
     """What hits the caller while it waits passes through at once; the request ends, and its thread."""
     answer = request.getfixturevalue("resolver") if stuck == "names" else threading.Event()
 
@@ -463,7 +475,7 @@ def test_gevent(patch, kind):
         assert {"reply": "{} True\n", "drip": "interrupted True\n"}[kind] == child.stdout, child.stderr
 
 
-def test_worker__task_that_nobody_waits_for():
+def test_worker__task_that_nobody_waits_for(assert_no_thread_left):
     """A task that has not begun when the thread is told to stop never does."""
     worker, begun, go_on, done = Worker(), threading.Event(), threading.Event(), []
     worker.start()

@@ -60,6 +60,7 @@ def python(tmp_path_factory):
 # --- cost ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "at_most"),
     # The package itself imports what is used when it is used, so the session is measured beside it: it

@@ -15,6 +15,8 @@ from tiktok_oauth_session.keepalive import keep_alive
 from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.tokens import REFRESH_TRIES
 
+pytestmark = pytest.mark.slow
+
 DAY_S = 86_400
 #: So many that tries which nobody counts would show.
 WORKERS = 32

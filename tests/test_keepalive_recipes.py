@@ -289,6 +289,7 @@ def celery(folder, database, tiktok, redis_server):
         yield worker
 
 
+@pytest.mark.slow
 def test_celery__refreshes(fake, folder, database, redis_server, redis_client):
     """A beat that finds the time past hands the task to a worker, which refreshes the account."""
     require_module("celery")
@@ -299,6 +300,7 @@ def test_celery__refreshes(fake, folder, database, redis_server, redis_client):
     assert_refreshed(fake, store, key)
 
 
+@pytest.mark.slow
 def test_celery__fails(fake, folder, database, redis_server, redis_client):
     """A run that left an account undone is a failed task, whose reason is in the worker's log."""
     require_module("celery")

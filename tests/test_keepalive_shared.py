@@ -16,6 +16,8 @@ from tiktok_oauth_session import LOGIN_KIT, AccountKey, TikTokToken
 from tiktok_oauth_session.keepalive import keep_alive
 from tiktok_oauth_session.testing import FakeTikTok
 
+pytestmark = pytest.mark.slow
+
 DAY_S = 86_400
 #: Refreshes a second: as many as there can be.
 UNLIMITED = 1e6

@@ -191,6 +191,7 @@ def test_login__symlink_in_the_way(fake, make_session, tmp_path, which):
     assert [] == fake.requests_to("token")
 
 
+@pytest.mark.slow
 def test_login__redis_away(fake, make_session):
     """A server that is not there: the code stays unspent."""
     require_module("redis")

@@ -62,6 +62,7 @@ def settings(newcomer):
             fake.send_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_page__to_the_letter(newcomer, settings):
     """Both terminals print what the page says, but for the port and a log id."""
     assert blocks("sh")[2] == re.sub(r"(127\.0\.0\.1):\d+", r"\1:9400", settings)

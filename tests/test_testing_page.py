@@ -59,6 +59,7 @@ def test_fake(write, number):
     assert (1, 0) == (passed, failed), output
 
 
+@pytest.mark.slow
 def test_cassette__recorded_and_played(write, fake):
     """A cassette is recorded with an account, holds no secret, and is played without account and network."""
     path, token = write("Cassettes"), fake.issue_token()

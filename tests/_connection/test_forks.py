@@ -31,6 +31,8 @@ from tiktok_oauth_session import (
 )
 from tiktok_oauth_session.testing import FakeTikTok
 
+pytestmark = pytest.mark.slow
+
 USER_INFO = "/v2/user/info/?fields=open_id"
 #: Seconds ago that a token was issued which has expired.
 EXPIRED_S = 8000

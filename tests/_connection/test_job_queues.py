@@ -22,7 +22,10 @@ PATIENCE_S = 60.0
 #: Seconds after which a job is cut off.
 TIME_LIMIT_S = 1
 
-pytestmark = pytest.mark.parametrize("late_s", [2, pytest.param(9, marks=pytest.mark.long)])
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.parametrize("late_s", [2, pytest.param(9, marks=pytest.mark.long)]),
+]
 
 
 @contextlib.contextmanager

@@ -252,6 +252,7 @@ def go_on(server, account, agent):
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [40, pytest.param(500, marks=pytest.mark.long)])
 def test_kill__at_a_random_moment_of_a_refresh(victims, fake, server, tmp_path, kills):
     """A kill damages nothing, and loses an account only between TikTok's commit and our save."""

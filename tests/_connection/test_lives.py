@@ -320,6 +320,7 @@ class Lives(RuleBasedStateMachine):
         return {token["refresh_token"]: token["access_token"] for token in tokens}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("examples", "at_least"),
     [(20, 300), pytest.param(500, 10_000, marks=pytest.mark.long)],

@@ -55,6 +55,7 @@ def running(kind, directory):
             yield server, open_database(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", ["postgresql", pytest.param("mariadb", marks=pytest.mark.long), "redis"])
 def test_outage__worker_is_recycled_in_it(fake, tmp_path, kind, how):
@@ -111,6 +112,7 @@ def assert_survived(opens, fake, url):
     assert fake.reuse_attempts == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["postgresql", pytest.param("mariadb", marks=pytest.mark.long)])
 def test_connection__ends_when_it_is_not_used(fake, request, kind):
     """A server that ends unused connections sooner than TikTok answers frees no lock."""
@@ -122,6 +124,7 @@ def test_connection__ends_when_it_is_not_used(fake, request, kind):
         assert_survived(opens, fake, tiktok.url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["after", pytest.param("before", marks=pytest.mark.long)])
 def test_connection__killed(fake, database_server, moment):
     """Neither does one that kills every connection in the middle of a refresh."""

@@ -185,6 +185,7 @@ def played(tmp_path_factory):
     return play(ANSWERS, tmp_path_factory.mktemp("pacing"), seconds=6, pause=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ANSWERS)
 def test_pacing__while_tiktok_answers(played, name):
     """Four processes that call again and again cause at most five token requests, and wait for no more."""
@@ -228,6 +229,7 @@ def call_once(url, directory, open_id):
     hear()
 
 
+@pytest.mark.slow
 def test_pacing__killed_in_the_pause(fake, tmp_path):
     """A worker that is killed after a 429 leaves nothing unclear: after the pause somebody refreshes."""
     store = FileStore(tmp_path / "tokens")

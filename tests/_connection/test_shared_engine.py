@@ -89,6 +89,7 @@ def test_pool__handlers_that_hold_one_each(fake, tiktok, engine, store):
     assert_kept(fake, store, keys)
 
 
+@pytest.mark.slow
 def test_pool__taken_while_the_reply_travels(fake, tiktok, engine, store):
     """A save outlasts a pool that has no connection for longer than its own timeout; nobody has to call."""
     key = connect(fake, store, left=-1)

@@ -234,6 +234,7 @@ def take_turns(
     return calls
 
 
+@pytest.mark.slow
 def test_processes__expired(fake_tiktok: FakeTikTok, tiktok_server: FakeServer, tmp_path: Path) -> None:
     """8 processes with 8 threads each on one FileStore: one token request, 64 answers, no reuse."""
     key = saved(fake_tiktok, FileStore(tmp_path), left=-1)
@@ -246,6 +247,7 @@ def test_processes__expired(fake_tiktok: FakeTikTok, tiktok_server: FakeServer, 
     fake_tiktok.assert_no_token_reuse()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rounds", "turns"),
     [
@@ -396,6 +398,7 @@ def answers(fake: FakeTikTok) -> dict[str, list[int | None]]:
     return statuses
 
 
+@pytest.mark.slow
 @MANY_EXPIRIES
 def test_threads__over_many_expiries(
     clock: Any,
@@ -429,6 +432,7 @@ def test_threads__over_many_expiries(
     fake_tiktok.assert_no_token_reuse()
 
 
+@pytest.mark.slow
 @MANY_EXPIRIES
 def test_threads__expired_under_way(
     clock: Any, fake_tiktok: FakeTikTok, threads: int, calls: int, expiries: int

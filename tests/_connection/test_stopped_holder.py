@@ -15,6 +15,8 @@ from shared_stores import FILES, SERVERS, open_new
 
 from tiktok_oauth_session import ReauthorizationRequired, TokenError
 
+pytestmark = pytest.mark.slow
+
 #: Seconds for which the holder is stopped: longer than any lease.
 STOPPED_S = 60.0
 #: Seconds in which somebody else has the lock of a holder that was killed: of files, and of leases.

@@ -68,12 +68,14 @@ def interrupt_at_random(fake, url, store, count, script):
     assert count / 4 < heard["cut"], "hardly anybody was interrupted"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.long)])
 def test_time_limit__by_a_signal(fake, url, store, count):
     """A signal handler that raises at random moments, as RQ's and Celery's do, costs no account."""
     interrupt_at_random(fake, url, store, count, __file__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, pytest.param(50, marks=pytest.mark.long)])
 def test_time_limit__of_gevent(fake, url, store, count):
     """Neither does a `gevent.Timeout` in a process that gevent has patched."""

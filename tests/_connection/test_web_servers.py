@@ -11,6 +11,8 @@ from servers import require_module
 from shared_stores import open_file, open_new
 from web_servers import gunicorn, uwsgi
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 4
 VISITORS = 16
 #: Seconds that TikTok takes, so that every worker is there before it has answered.

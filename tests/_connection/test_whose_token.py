@@ -76,6 +76,7 @@ def answers_of(count, **options):
         return [child.hear()["answer"] for child in children]
 
 
+@pytest.mark.slow
 def test_open_id__missing_in_the_document(fake, tmp_path):
     """Processes that start with a document without an open_id refresh it once, and so does the next start."""
     document = {**fake.issue_token(), "expires_at": time.time() - 1}

@@ -454,6 +454,7 @@ with requests.Session() as session:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", ["patch_all()", "patch_socket(); gevent.monkey.patch_ssl()"])
 @pytest.mark.parametrize("kind", ["reply", "drip"])
 def test_gevent(patch, kind):

@@ -260,6 +260,7 @@ arbitrary = given(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, database=None)
 @arbitrary
 def test_arbitrary_reply(platform, grant, body, headers, status):

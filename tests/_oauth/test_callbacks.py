@@ -310,6 +310,7 @@ STRANGERS_CALLBACKS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strangers", [1_000, pytest.param(8_000, marks=pytest.mark.long)])
 def test_memory(make_session, strangers):
     """Thousands of different callbacks leave nothing behind, wherever."""
@@ -374,6 +375,7 @@ REDIRECT_URIS = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None, database=None)
 @given(callback=CALLBACKS, state=STATES, redirect_uri=REDIRECT_URIS)
 def test_arbitrary_callback(callback, state, redirect_uri):

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from chromium import open_window
 
+pytestmark = pytest.mark.slow
+
 SCOPES = "user.info.basic,user.info.stats,video.list"
 
 

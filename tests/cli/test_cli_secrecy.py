@@ -81,6 +81,7 @@ def command_lines():
             continue
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc, as Linux has it")
 def test_ps__no_secret(start, fake, secret, home):
     """While a login goes on, no process of this machine shows a secret on its command line."""

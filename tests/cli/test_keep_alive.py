@@ -162,6 +162,7 @@ def test_keep_alive__jobs(start, fake, tokens, logged_in):
     assert not re.search(r"act\.|rft\.|test-secret", result.out + result.err)
 
 
+@pytest.mark.slow
 def test_keep_alive__jobs_at_once(start, fake, logged_in):
     """Each of them does a part of the work, at the same time, and all together keep to the rate."""
     due(fake, logged_in, 40)
@@ -240,6 +241,7 @@ def test_keep_alive__a_job_is_killed(start, fake, logged_in):
     assert min(parts) <= len(fake.requests_to("refresh")) <= max(parts) + 6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_keep_alive__jobs_without_their_parent(start, fake, tokens, logged_in):
     """When the command itself is killed, they end after the refreshes in flight."""

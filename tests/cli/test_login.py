@@ -300,6 +300,7 @@ def drawn(err):
     return [block for block in blocks if "█" in block][-1].splitlines()
 
 
+@pytest.mark.slow
 def test_qr__end_to_end(start, fake, tokens):
     """A decoder reads the address from the terminal, the phone confirms, and the token is kept."""
     command = start("login", "--qr", "--scope", "user.info.basic,video.list")

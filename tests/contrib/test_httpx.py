@@ -144,6 +144,7 @@ def test_async__many_on_a_dead_token(fake, session, client_of, run):
     assert (50, 1, 0) == asked(fake)
 
 
+@pytest.mark.slow
 def test_async__many_sessions_on_a_dead_token(fake, session, client_of, run):
     """So do fifty with a session and a client each, as in a web application."""
     expire(session)

@@ -12,6 +12,8 @@ from people import Person
 from running_examples import KNOWN, WORKERS, Running
 from servers import lack, require_module
 
+pytestmark = pytest.mark.slow
+
 #: Seconds that an access token lives which is to expire in a test.
 SHORT_LIFE_S = 2
 #: Calls of one person at once, of which a browser keeps six under way.

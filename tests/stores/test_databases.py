@@ -41,11 +41,13 @@ def test_lease__unkept(leases):
     assert leases.LEASE_S + leases.UNKEPT_LEASE_S < LOCK_TIMEOUT_S
 
 
+@pytest.mark.slow
 def test_refresh__eight_processes(database, fake, tiktok):
     """8 processes of 8 threads on one database and an expired token: 1 request, 64 answers, no reuse."""
     scenarios.assert_one_refresh(open_database(database), fake, tiktok)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
@@ -105,6 +107,7 @@ def test_refresh__connections_lost(database_server, fake, tiktok, disturb):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accounts", [1, pytest.param(64, marks=pytest.mark.long)])
 def test_refresh__behind_pgbouncer(pgbouncer, postgresql, fake, tiktok, accounts):
     """Behind a proxy that lends connections for one transaction: 1 request for each account, all answered."""

@@ -780,6 +780,7 @@ def test_real_disk__fails_before(fake, open_directory, break_it, mend_it, code, 
         assert new_tokens(fake) == [stored(fake, open_directory, worker)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("break_it", "mend_it", "code", "user"), WAYS)
 def test_real_disk__fails_between_request_and_save(fake, open_directory, break_it, mend_it, code, user):
     """Where the kernel refuses the save, the token is in the error, and saved by the next call that can."""

@@ -117,6 +117,7 @@ def test_tls(redis_servers, tmp_path):
         assert token() == RedisStore(client).load(KEY)
 
 
+@pytest.mark.slow
 def test_cluster(redis_servers):
     """In a cluster, with a hash tag for a prefix, the store is the same store."""
     server = redis_servers(cluster_enabled="yes", cluster_port=free_port())

@@ -211,6 +211,7 @@ def test_lease__renewed_by_nobody(redis_client, store, monkeypatch):
     assert leases.UNKEPT_LEASE_S - 5 < marked / 1000 <= leases.UNKEPT_LEASE_S
 
 
+@pytest.mark.slow
 def test_lease__server_restarted(redis_servers, monkeypatch, caplog):
     """A lease outlives a restart of Redis, is renewed after it, and what was refreshed meanwhile is saved."""
     monkeypatch.setattr(leases, "LEASE_S", 5.0)

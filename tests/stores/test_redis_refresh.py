@@ -15,6 +15,7 @@ from tiktok_oauth_session.stores.redis import RedisStore
 LOCKS = "tiktok-oauth:lock:*"
 
 
+@pytest.mark.slow
 def test_refresh__eight_processes(fake, tiktok, redis_server, redis_client):
     """8 processes of 8 threads on one Redis and an expired token: 1 request, 64 answers, no reuse."""
     scenarios.assert_one_refresh(opens(redis_server), fake, tiktok)

@@ -414,6 +414,7 @@ def test_table_name__two_stores(bare_engine):
 # --- listing ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "index"),
     [
@@ -657,6 +658,7 @@ def test_sqlite__holder_killed(tmp_path, engines):
     assert store.lock_is_certain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["by Python", "in C"])
 def test_fork__child_inherits_neither_lock_nor_connection(store, database, how):
     """A child forked under the lock cannot take it, and its end neither frees it nor disturbs its parent."""

@@ -82,6 +82,7 @@ def take_over(store, **changes):
 # --- how long a lease lasts -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lease_s", "at_most"),
     [(2.0, 3.0), pytest.param(None, 20.0, marks=pytest.mark.long)],
@@ -103,6 +104,7 @@ def test_lease__of_a_killed_holder(store, database_server, lease_s, at_most):
     assert not store.lock_is_certain
 
 
+@pytest.mark.slow
 def test_lease__renewed_while_its_holder_lives(short_leases, store, other):
     """A living holder keeps its lease for longer than one lasts."""
     with store.lock(KEY):
@@ -139,6 +141,7 @@ def test_lease__all_renewed_by_one_statement(short_leases, store, engine):
     assert len(renewals[-1]) == 1 + len(keys) * 2
 
 
+@pytest.mark.slow
 def test_lease__renewal_fails(short_leases, store, other, engine, monkeypatch, caplog):
     """Whatever a renewal raises, as what hands out passwords may, the next one is tried."""
     failures = []
@@ -226,6 +229,7 @@ def test_mark__encrypted(store):
             note(encrypted)
 
 
+@pytest.mark.slow
 def test_mark__lease_lapsed(short_leases, store, monkeypatch):
     """A lease that nobody else has taken since it lapsed is renewed; one that somebody has is not."""
     monkeypatch.setattr(keeper.Keeper, "_renew", lambda *_: None)
@@ -423,6 +427,7 @@ def test_release__fails(short_leases, store, other, monkeypatch, caplog):
     assert "ends by itself" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["taken", "freed"])
 def test_lock__server_goes_away(store, engine, database_server, monkeypatch, when):
     """Whoever could not take or free a lock since the server went away has it at once when that is back."""
@@ -450,6 +455,7 @@ def test_lock__server_goes_away(store, engine, database_server, monkeypatch, whe
     assert is_free(store)
 
 
+@pytest.mark.slow
 def test_lock__connections_cut(store, other, database_server):
     """No connection is the lock's: every one may be cut between any two statements."""
     with store.lock(KEY):

@@ -78,6 +78,7 @@ ANY_BYTES = DOCUMENTS.map(lambda text: text.encode("utf-8", "surrogatepass")) | 
 few = settings(max_examples=150, deadline=None, database=None)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None, database=None)
 @given(document=DOCUMENTS | ANY_BYTES)
 def test_opened__anything(document):
@@ -155,6 +156,7 @@ def check_store(store, put, document):
     assert token(3) == store.load(KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [in_file, in_database, encrypted])
 def test_store__anything_in_a_tokens_place(place):
     """Every look at a damaged account is a `StoreError` or a token, and a new login mends it."""
@@ -169,6 +171,7 @@ def test_store__anything_in_a_tokens_place(place):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["document", "refresh_token", "whole key"])
 def test_store__anything_in_redis(redis_server, where):
     """The same in Redis, where the fields of a hash can be changed as well."""
@@ -256,6 +259,7 @@ USES = {
 UNDER_WAY = {"refresh_started_at": NOW, "refresh_may_last_s": 50}
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None, database=None)
 @given(
     surface=st.sampled_from(sorted(PLATFORMS)),

@@ -102,6 +102,7 @@ def forgotten():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tests", "options", "expected"),
     [(SERVED, (), 2), (SERVED + FORGET, WITHOUT_PLUGIN, 2), (SERVED, WITHOUT_PLUGIN, 1)],

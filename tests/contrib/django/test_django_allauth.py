@@ -60,6 +60,7 @@ class TestSocialTokenStore(TokenStoreConformance):
 # --- a login -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_session__after_a_login(project, opened, monkeypatch):
     """Who has logged in with django-allauth has a session that calls, refreshes and revokes."""
     fake = FakeTikTok(redirect_uris=[LOGGED_IN], scopes=["user.info.basic", "user.info.profile"])
@@ -137,6 +138,7 @@ def test_refresh__threads(project, fake, connect):
     assert fake.is_alive(row.token_secret)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb", "sqlite"])
 def test_refresh__eight_processes(kind, make_project, fake, monkeypatch):
     """8 processes of 8 threads on one row whose token is over: 1 request, no reuse."""

@@ -73,6 +73,7 @@ def end(process):
     return process.returncode, *said
 
 
+@pytest.mark.slow
 def test_site__is_complete(manage):
     """It needs no migration of its own, has nothing to be warned of, and its tables are made."""
     done = [
@@ -84,6 +85,7 @@ def test_site__is_complete(manage):
     assert [(0, "")] * 3 == [(code, complaint) for code, _, complaint in done]
 
 
+@pytest.mark.slow
 def test_site__keep_alive(manage):
     """Its accounts are kept alive from cron: with an exit code for whatever is to be seen to."""
     before, _, complaint = manage("tiktok_keep_alive")
@@ -98,6 +100,7 @@ def test_site__keep_alive(manage):
     assert "TIKTOK_OAUTH_CLIENT_SECRET is not set" in missing
 
 
+@pytest.mark.slow
 def test_site__keep_alive_is_told_to_end(manage, begin, database, fake):
     """SIGTERM ends a run after the refresh in flight; what is left is the next run's, and no failure."""
     manage("migrate", "--verbosity=0")

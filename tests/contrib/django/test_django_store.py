@@ -113,6 +113,7 @@ def test_save__is_seen_at_once(project_beside):
     assert token(2) == seen == store.load(KEY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb", "sqlite"])
 def test_refresh__eight_processes(kind, make_project, tmp_path, fake, monkeypatch):
     """8 processes of 8 threads, each with Django's connections, on an expired token: 1 request, no reuse."""

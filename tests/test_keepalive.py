@@ -480,6 +480,7 @@ print(json.dumps([summary.refreshed, summary.left_to_others, len(summary.dead) +
 """
 
 
+@pytest.mark.slow
 def test_keep_alive__two_processes(fake_tiktok: FakeTikTok, tmp_path: Path) -> None:
     """Two runs at once share the accounts out, and each account is refreshed once."""
     accounts = 120

@@ -120,6 +120,7 @@ def crontab_command(machine):
     return machine.here(command)
 
 
+@pytest.mark.slow
 def test_cron__refreshes(fake, machine):
     """Cron's /bin/sh finds everything and refreshes the account; when none is due, nothing is mailed."""
     runs = [
@@ -168,6 +169,7 @@ def test_systemd__verifies(machine, tmp_path):
     assert (0, "") == (done.returncode, done.stderr)
 
 
+@pytest.mark.slow
 def test_systemd__refreshes(fake, machine):
     """What the service runs refreshes the account; a failing run makes the unit fail and says why."""
     done = machine.run(*exec_start(machine), **machine.environment_file())
@@ -321,6 +323,7 @@ def scheduler(folder, url, tiktok):
     return Program(folder, "scheduler.py", DATABASE_URL=url, TEST_TIKTOK=tiktok.url, **APP)
 
 
+@pytest.mark.slow
 def test_apscheduler__refreshes(fake, folder, database):
     """The scheduler refreshes the account when it starts, goes on, and ends when it is told to."""
     store, url = database
@@ -333,6 +336,7 @@ def test_apscheduler__refreshes(fake, folder, database):
     assert_no_secret(fake, program.log)
 
 
+@pytest.mark.slow
 def test_apscheduler__fails(fake, folder, database):
     """A run that left an account undone is an error in the log, and the scheduler goes on."""
     store, url = database
@@ -346,6 +350,7 @@ def test_apscheduler__fails(fake, folder, database):
     assert_no_secret(fake, program.log)
 
 
+@pytest.mark.slow
 def test_apscheduler__needs_a_login(fake, folder, database):
     """An account that only a login helps is named, and is no failed run."""
     store, url = database

@@ -40,6 +40,7 @@ def write(tmp_path):
 FIVE = ["test_log_in", "test_call", "test_expired", "test_401", "test_revoke"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), WITHOUT_PLUGIN], ids=["with the plugin", "without"])
 @pytest.mark.parametrize("order", [FIVE, FIVE[::-1]], ids=["as printed", "the other way round"])
 def test_requests_mock(write, options, order):
@@ -51,6 +52,7 @@ def test_requests_mock(write, options, order):
     assert (5, 0, order) == (passed, failed, names), output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1], ids=["without a socket", "over HTTP"])
 def test_fake(write, number):
     """The tests with the fixtures of the package's plugin pass."""

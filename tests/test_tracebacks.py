@@ -180,6 +180,7 @@ def heard():
         return told, child.hear()["secrets"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ACTS)
 def test_crash_report__no_secret(heard, act):
     """Neither Sentry's SDK with its default options nor rich's `show_locals` shows a secret."""

@@ -161,6 +161,7 @@ def test_skew__two_machines(make_world, stores, pattern, access_lifetime, hours,
     world.fake.assert_no_token_reuse()
 
 
+@pytest.mark.slow
 def test_skew__two_machines_and_tokens_shorter_than_it(make_world, stores):
     """With tokens that live shorter than the clocks differ, each machine refreshes as if it were alone."""
     world = make_world(15 * MINUTE_S)

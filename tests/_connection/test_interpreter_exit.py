@@ -75,6 +75,7 @@ def run(role, url, directory, open_id):
 # --- in the test ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_exit__while_the_reply_travels(fake, tmp_path, role):
     """However a program ends that is refreshing, it ends cleanly, and its store holds a token that works."""

@@ -127,6 +127,7 @@ def assert_kept(fake, store, key, again):
     scenarios.assert_kept(fake, store, [key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
 @pytest.mark.parametrize("stage", ["lock", "load", "mark", "before", "after", "save", "updater", "call"])
 def test_interruption__at_every_stage(fake, url, store, stage, interruption):

@@ -49,6 +49,7 @@ def sent_at(fake):
     return [record.at for record in fake.requests_to("refresh")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["reset_before", "slow", "html", "truncated"])
 def test_outage__replays_keep_a_distance(fake, callers, clock, kind):
     """While no reply comes, however many calls are made, replays grow rarer, up to the cap."""

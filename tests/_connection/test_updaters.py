@@ -99,6 +99,7 @@ def interrupt(child, role):
         os.kill(child.pid, signal.SIGALRM if role == "job" else signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs signals")
 @pytest.mark.parametrize("moment", ["while the reply travels", "in the updater"])
 @pytest.mark.parametrize("role", ROLES)

@@ -118,6 +118,7 @@ def session_on(adapter, **options):
         yield session
 
 
+@pytest.mark.slow
 @many
 @given(url=URLS, host=ANYTHING)
 @example(url="https://[::1", host=":99999")
@@ -136,6 +137,7 @@ def test_judgements__anything(url, host):
         assert verdict_on(url, (host,)).may_travel
 
 
+@pytest.mark.slow
 @many
 @given(url=URLS, hosts=st.lists(ANYTHING, max_size=2))
 @example(url=f"https://{API}/", hosts=[":99999"])
@@ -176,6 +178,7 @@ def test_request__token_to_the_api_only(url):
         assert shown == (scheme == "https" and host == API)
 
 
+@pytest.mark.slow
 @many
 @given(base=URLS)
 @example(base="https://[::1")

@@ -119,6 +119,7 @@ def held(github):
     return TikTokToken(json.loads(github.value("TIKTOK_TOKEN"))["token"])
 
 
+@pytest.mark.slow
 def test_workflow__runs(run_workflow, home, fake, github, put):
     """Two days: each run refreshes, writes the secret back before its token is used, and shows no secret."""
     put()

@@ -122,6 +122,7 @@ def test_job__its_next_step(run, fake, github, begin_job, put):
     assert (2, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
 
 
+@pytest.mark.slow
 def test_job__steps_at_once(start, fake, github, begin_job, put):
     """Two steps in the background at once: one refresh."""
     put()
@@ -381,6 +382,7 @@ def test_gh__answers_something_else(run, fake, github, begin_job, put):
     assert [] == fake.requests
 
 
+@pytest.mark.slow
 def test_gh__fails_for_the_new_token(start, fake, github, begin_job, put):
     """A new token that gh does not take at once is offered again, before anybody is given it."""
     put()
@@ -437,6 +439,7 @@ def test_queued__at_once(run, fake, github, begin_job, put):
     assert (1, 0) == (len(fake.requests_to("refresh")), fake.reuse_attempts)
 
 
+@pytest.mark.slow
 def test_killed__between_the_secret_and_the_jobs_file(start, fake, github, begin_job, put):
     """If a step is killed once the secret is written, the next one spends and overwrites nothing."""
     put(saved_s_ago=7200)
@@ -475,6 +478,7 @@ def test_killed__the_mark_of_this_process(run, fake, github, begin_job, put):
     assert 2 == len(fake.requests_to("refresh"))
 
 
+@pytest.mark.slow
 def test_killed__a_refresh_that_is_known_to_have_ended(start, fake, github, begin_job, put):
     """Where a step lived to write down that TikTok gave no token, the next one asks again."""
     put()
@@ -537,6 +541,7 @@ def test_elsewhere__several(run, home, fake, github):
     assert "holds the account a and has room for one" in err
 
 
+@pytest.mark.slow
 def test_elsewhere__login(start, fake, github, begin_job, home):
     """So does a login, which finds out first whether gh may see secrets at all."""
     github.fail(list={"times": 1})

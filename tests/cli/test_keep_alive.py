@@ -96,6 +96,7 @@ def test_keep_alive__nothing_due(run, fake):
     assert [] == fake.requests
 
 
+@pytest.mark.slow
 def test_keep_alive__sigterm(start, fake, tokens, logged_in):
     """SIGTERM lets the refresh in flight end and be saved; the next run does the rest."""
     keys = due(fake, logged_in, 6)
@@ -147,6 +148,7 @@ def test_keep_alive__ctrl_c(start, fake, tokens, logged_in):
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
 
 
+@pytest.mark.slow
 def test_keep_alive__jobs(start, fake, tokens, logged_in):
     """Several processes refresh each account once between them, and tell together how it went."""
     keys = due(fake, logged_in, 30)
@@ -182,6 +184,7 @@ def test_keep_alive__jobs_at_once(start, fake, logged_in):
     assert moments[-1] - moments[0] >= 0.9 * 19 / 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_keep_alive__jobs_and_a_signal(start, fake, tokens, logged_in, number, code):
     """A signal reaches all of them: they end after the refreshes in flight; the next run does the rest."""
@@ -218,6 +221,7 @@ def is_job(pid):
     return "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 def test_keep_alive__a_job_is_killed(start, fake, logged_in):
     """When one of them is killed, the others go on, and the run is no success."""
@@ -267,6 +271,7 @@ def test_keep_alive__jobs_without_their_parent(start, fake, tokens, logged_in):
     assert all(fake.is_alive(tokens.load(key).refresh_token) for key in keys)
 
 
+@pytest.mark.slow
 def test_run_all__one_cannot_begin(fake, tokens, logged_in):
     """When one of them cannot do its work, that is why the command ends, and none goes on without it."""
     keys = due(fake, logged_in, 40)

@@ -108,6 +108,7 @@ def django_site(tiktok, tmp_path):
         process.kill()
 
 
+@pytest.mark.slow
 def test_django_allauth(django_site):
     """A visitor of a Django site logs in and is known by name; the refresh token is kept."""
     site, address = django_site

@@ -73,6 +73,7 @@ def test_refresh__restart(fake, tiktok, count, kind, how):
     assert_clear(errors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.long)])
 def test_refresh__sqlite_not_to_be_had(fake, tiktok, count, tmp_path):
     """So does a SQLite file that somebody else keeps to themselves for a while."""
@@ -93,12 +94,14 @@ def assert_clear(errors):
     assert [] == [text for text in texts if "Call again when the database at" not in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", scenarios.LOST_LOCKS)
 def test_refresh__lock_of_the_holder_lost(database, fake, tiktok, when):
     """When the lock is lost during a refresh, no second refresh token is spent and no newer token lost."""
     scenarios.assert_left_alone(open_database(database), fake, tiktok, database.lose_locks, when)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disturb", ["cut", "restart"])
 def test_refresh__connections_lost(database_server, fake, tiktok, disturb):
     """A lock survives every connection that its holder has, and the server."""

@@ -38,6 +38,7 @@ def test_refresh__restart(fake, tiktok, redis_servers, count, how):
     assert [] == [text for text in texts if "Check that the server runs" not in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", scenarios.LOST_LOCKS)
 def test_refresh__lease_lost(fake, tiktok, redis_server, redis_client, when):
     """When the lock is lost during a refresh, no second refresh token is spent and no newer token lost."""

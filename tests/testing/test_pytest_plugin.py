@@ -55,6 +55,7 @@ def test_same_literal(mock, name):
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), WITHOUT_PLUGIN], ids=["with the plugin", "without"])
 def test_requests_mock__same_literal_refresh_token(tmp_path, options):
     """A test with requests-mock sends its refresh, whatever came of the same literal in other tests."""

@@ -123,6 +123,7 @@ def test_session__after_another_login(sqlite_project, fake, connect):
 # --- one refresh ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_refresh__threads(project, fake, connect):
     """8 threads on a token that is over: 1 request, 8 answers, and the row has the new token."""
     old = connect(left=-1)

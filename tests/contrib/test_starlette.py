@@ -666,6 +666,12 @@ def test_router__callback_at_the_top(fake, router):
     assert (303, "/") == (came_back.status_code, came_back.headers["Location"])
 
 
+def test_router__without_a_port(router):
+    """A desktop app's, whose port nobody would fill in here."""
+    with pytest.raises(ValueError, match=r"http://127.0.0.1:\*/callback/ has \* for its port"):
+        router(redirect_uri="http://127.0.0.1:*/callback/")
+
+
 def test_router__callback_in_place_of_the_login(router):
     """A redirect URI where the login would be is refused."""
     with pytest.raises(ValueError, match="login"):

@@ -21,6 +21,7 @@ except ImportError as _missing:
     ) from _missing
 
 from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about
 from tiktok_oauth_session.errors import (
     AuthorizationError,
     ReauthorizationRequired,
@@ -81,7 +82,7 @@ class TikTokRouter(Router):
         **options: As for `TikTokOAuth2Session`: ``platform``, ``pkce`` and others.
 
     Raises:
-        ValueError: The redirect URI's last part is ``login``.
+        ValueError: The redirect URI's last part is ``login``, or its port is ``*``.
     """
 
     def __init__(
@@ -95,6 +96,8 @@ class TikTokRouter(Router):
         on_login: OnLogin | None = None,
         **options: Any,
     ) -> None:
+        if complaint := complaint_about(redirect_uri):
+            raise ValueError(complaint)
         path = urlsplit(redirect_uri).path
         prefix = path.rstrip("/").rpartition("/")[0]
         #: Where a login begins, as browsers see it, beside the callback.

@@ -655,6 +655,7 @@ def failed(answer, status, words):
     """See that an answer is a page that says what to do, and is nobody's to keep."""
     assert status == answer.status_code
     assert words in answer.text
+    assert "<h1>The login did not succeed</h1>" in answer.text
     assert 'href="/tiktok"' in answer.text
     assert ("no-store", "no-referrer") == (answer.headers["Cache-Control"], answer.headers["Referrer-Policy"])
     return True

@@ -396,7 +396,7 @@ def refused(browser, callback, caplog):
         answer = browser.get(callback)
 
     assert 400 == answer.status_code
-    assert "You are not logged in." in answer.text
+    assert "The login did not succeed." in answer.text
     assert '<a href="/tiktok/login">Log in with TikTok</a>' in answer.text
     assert 1 == len(caplog.records), "the log says why"
     assert 303 == browser.get("/def").status_code
@@ -441,8 +441,7 @@ def test_callback__looked_at_ahead(fake, browser):
 
 def test_callback__denied(fake, browser, caplog):
     """A visitor who says no is told so, and may begin anew."""
-    refused(browser, browser.begin(deny=True), caplog)
-
+    assert "access_denied" in refused(browser, browser.begin(deny=True), caplog)
     assert "access_denied" in caplog.text
     assert 303 == browser.log_in().status_code
 
@@ -463,8 +462,7 @@ def test_callback__reloaded(fake, browser, caplog):
     browser.get(callback)
     browser.post("/logout")
 
-    refused(browser, callback, caplog)
-
+    assert "finished already" in refused(browser, callback, caplog)
     assert 1 == len(fake.requests_to("token"))
 
 
@@ -605,7 +603,7 @@ def test_errors__own_looks(fake, router):
     answer = Browser(fake, fastapi_app(router(Mine))).get("/tiktok/callback")
 
     assert 400 == answer.status_code
-    assert answer.json()["mine"].startswith("You are not logged in.")
+    assert answer.json()["mine"].startswith("The login did not succeed.")
 
 
 def asked_for(app, path, query):

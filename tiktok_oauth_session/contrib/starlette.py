@@ -20,7 +20,12 @@ except ImportError as _missing:
         "TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]"
     ) from _missing
 
-from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
+from tiktok_oauth_session.contrib._error_responses import (
+    needs_a_new_login,
+    reason_for_visitors,
+    retry_after,
+    status_of,
+)
 from tiktok_oauth_session.contrib._redirect_uris import complaint_about
 from tiktok_oauth_session.errors import (
     AuthorizationError,
@@ -244,7 +249,7 @@ class TikTokRouter(Router):
     def _failed(self, request: Request, error: Any) -> Response:
         if needs_a_new_login(error):
             log.warning("%s", error)
-            words = f"You are not logged in. {error.description}".strip()
+            words = f"The login did not succeed. {reason_for_visitors(error)}"
         else:
             log.error("%s", error)
             words = "This does not work just now. Please try again later."

@@ -19,6 +19,7 @@ OPTIONAL = (
     "redis",
     "cryptography",
     "segno",
+    "keyring",
     "rich",
     "flask",
     "django",

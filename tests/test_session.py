@@ -10,7 +10,7 @@ import pytest
 from oauthlib.oauth2 import InsecureTransportError
 from requests_oauthlib import OAuth2Session
 
-from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TikTokOAuth2Session
+from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, FileStore, TikTokOAuth2Session
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 VIDEOS = "https://open.tiktokapis.com/v2/video/list/?fields=id"
@@ -37,6 +37,32 @@ def test_session__client_id_is_the_client_key():
 
     with pytest.raises(ValueError, match="differ"):
         TikTokOAuth2Session("fake-key", client_id="another-key")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"store": "redis://:hush@cache/0"},
+            'store= takes a TokenStore, such as FileStore("tokens"), not str.',
+        ),
+        ({"store": FileStore}, "store= takes a TokenStore"),
+        (
+            {"platform": "http://user:hush@127.0.0.1:9400"},
+            'platform= takes a Platform, such as LOGIN_KIT.at("http://127.0.0.1:9400"), not str.',
+        ),
+        ({"platform": None}, "platform= takes a Platform"),
+    ],
+)
+def test_session__arguments_of_another_kind(options, said):
+    """What is no store and no platform is refused at once, in words that quote no secret."""
+    with pytest.raises(TypeError) as caught:
+        TikTokOAuth2Session("fake-key", client_secret="hush", token={"refresh_token": "hush"}, **options)
+
+    assert str(caught.value).startswith(said)
+    frames = [frame.frame for frame in caught.traceback if frame.path.name == "session.py"]
+    assert frames
+    assert "hush" not in f"{caught.value} {[frame.f_locals for frame in frames]}"
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])

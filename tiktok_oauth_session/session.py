@@ -90,6 +90,16 @@ def _client_key(client_key: str | None, client_id: str | None, pkce: str | None)
     return client_key or client_id
 
 
+def _complaint_about(store: object, platform: object) -> str:
+    """Return what is wrong if one of them is none, without quoting it: it may be a URL with a password."""
+    if store is not None and not isinstance(store, TokenStore):
+        return f'store= takes a TokenStore, such as FileStore("tokens"), not {type(store).__name__}.'
+    if not isinstance(platform, Platform):
+        example = 'LOGIN_KIT.at("http://127.0.0.1:9400")'
+        return f"platform= takes a Platform, such as {example}, not {type(platform).__name__}."
+    return ""
+
+
 def _as_asked(response: requests.Response, access_token: str, mark: str) -> requests.Response:
     """Let a response say the URL that the caller asked for, which `raise_for_status` quotes.
 
@@ -170,6 +180,10 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         on_event: OnEvent | None = None,
         **parent_kwargs: Any,
     ) -> None:
+        if wrong := _complaint_about(store, platform):
+            # Crash reporters would show what they hold.
+            del client_secret, token, store, platform, parent_kwargs
+            raise TypeError(wrong)
         key: Any = _client_key(client_key, client_id, pkce)  # None will do, whatever oauthlib's stubs say
         self.platform = platform
         self.client_secret = client_secret
@@ -851,6 +865,7 @@ class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):
             `OAuth2Session`.
 
     Raises:
+        TypeError: `store` is no store, or `platform` no platform.
         ValueError: `pkce` is neither ``"S256"`` nor None, or `client_key` and `client_id` differ.
         StoreError: There are a store and a token, and the store failed.
 

@@ -123,6 +123,8 @@ def home(tmp_path, monkeypatch, server):
     monkeypatch.setenv("TIKTOK_CLIENT_KEY", "sbaw-test-key")
     monkeypatch.setenv("TIKTOK_CLIENT_SECRET", "sbaw-test-secret")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    # The keyring of whoever runs the tests stays out of them.
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
     # A browser that does nothing, in case one is opened.
     monkeypatch.setenv("BROWSER", "true")
     return tmp_path

@@ -60,7 +60,7 @@ def test_token__network_gone(run, server, logged_in):
 def test_token__quick(home, logged_in):
     """On the way to a fresh token neither requests, nor oauthlib, nor any extra is imported."""
     logged_in()
-    slow = ("oauthlib", "requests", "urllib3", "rich", "segno", "sqlalchemy", "redis")
+    slow = ("oauthlib", "requests", "urllib3", "rich", "segno", "keyring", "sqlalchemy", "redis")
     script = (
         "import sys; from tiktok_oauth_session.cli import main; code = main(['token']); "
         f"print([name for name in {slow} if name in sys.modules]); sys.exit(code)"

@@ -426,6 +426,14 @@ def test_storage__or_store(fake, store):
         make_tiktok_blueprint(fake.client_key, fake.client_secret, store=store, storage=MemoryStorage())
 
 
+def test_redirect_uri__without_a_port(fake, store):
+    """A desktop app's redirect URI, whose port nobody would fill in here, is refused."""
+    with pytest.raises(ValueError, match="has \\* for its port"):
+        make_tiktok_blueprint(
+            fake.client_key, fake.client_secret, store=store, redirect_uri="http://127.0.0.1:*/callback/"
+        )
+
+
 def test_storage__the_cookie_is_warned_of(fake, store, caplog):
     """Who keeps tokens in the visitor's cookie is told what that costs; who does not, is not."""
     make_tiktok_blueprint(fake.client_key, fake.client_secret, store=store)
@@ -647,6 +655,7 @@ def failed(answer, status, words):
     """See that an answer is a page that says what to do, and is nobody's to keep."""
     assert status == answer.status_code
     assert words in answer.text
+    assert "<h1>The login did not succeed</h1>" in answer.text
     assert 'href="/tiktok"' in answer.text
     assert ("no-store", "no-referrer") == (answer.headers["Cache-Control"], answer.headers["Referrer-Policy"])
     return True

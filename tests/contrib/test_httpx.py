@@ -460,6 +460,15 @@ def test_hosts__redirect(fake, session, client_of, run):
     assert 401 == fake.requests[-1].status
 
 
+def test_auth__of_no_session():
+    """What is no session, such as a token, is refused at once, and not quoted."""
+    with pytest.raises(TypeError) as caught:
+        TikTokAuth("hush")
+
+    assert "TikTokAuth takes a TikTokOAuth2Session, not str." == str(caught.value)
+    assert "hush" not in repr(caught.traceback[-1].frame.f_locals)
+
+
 def test_auth__other_placements(fake):
     """A surface that shows its token elsewhere is refused: httpx2's redirects would carry that anywhere."""
     with pytest.raises(ValueError, match="Authorization"):

@@ -396,7 +396,7 @@ def refused(browser, callback, caplog):
         answer = browser.get(callback)
 
     assert 400 == answer.status_code
-    assert "You are not logged in." in answer.text
+    assert "The login did not succeed." in answer.text
     assert '<a href="/tiktok/login">Log in with TikTok</a>' in answer.text
     assert 1 == len(caplog.records), "the log says why"
     assert 303 == browser.get("/def").status_code
@@ -441,8 +441,7 @@ def test_callback__looked_at_ahead(fake, browser):
 
 def test_callback__denied(fake, browser, caplog):
     """A visitor who says no is told so, and may begin anew."""
-    refused(browser, browser.begin(deny=True), caplog)
-
+    assert "access_denied" in refused(browser, browser.begin(deny=True), caplog)
     assert "access_denied" in caplog.text
     assert 303 == browser.log_in().status_code
 
@@ -463,8 +462,7 @@ def test_callback__reloaded(fake, browser, caplog):
     browser.get(callback)
     browser.post("/logout")
 
-    refused(browser, callback, caplog)
-
+    assert "finished already" in refused(browser, callback, caplog)
     assert 1 == len(fake.requests_to("token"))
 
 
@@ -605,7 +603,7 @@ def test_errors__own_looks(fake, router):
     answer = Browser(fake, fastapi_app(router(Mine))).get("/tiktok/callback")
 
     assert 400 == answer.status_code
-    assert answer.json()["mine"].startswith("You are not logged in.")
+    assert answer.json()["mine"].startswith("The login did not succeed.")
 
 
 def asked_for(app, path, query):
@@ -664,6 +662,12 @@ def test_router__callback_at_the_top(fake, router):
 
     assert "/login" == tiktok.login_url
     assert (303, "/") == (came_back.status_code, came_back.headers["Location"])
+
+
+def test_router__without_a_port(router):
+    """A desktop app's, whose port nobody would fill in here."""
+    with pytest.raises(ValueError, match=r"http://127.0.0.1:\*/callback/ has \* for its port"):
+        router(redirect_uri="http://127.0.0.1:*/callback/")
 
 
 def test_router__callback_in_place_of_the_login(router):

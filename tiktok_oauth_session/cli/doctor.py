@@ -90,10 +90,11 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     if not complaint:
         yield from _port_finding(uri)
     yield from _store_findings(arguments.store)
-    key, secret = (credentials.setting(name) for name in (credentials.CLIENT_KEY, credentials.CLIENT_SECRET))
-    yield _credentials_finding(key, secret)
-    if key and secret:
-        yield from _tiktok_findings(key, secret, with_port(uri, UNUSED_PORT))
+    key = credentials.setting(credentials.CLIENT_KEY)
+    found = credentials.find_secret(key)
+    yield _credentials_finding(key, found)
+    if key and found.secret:
+        yield from _tiktok_findings(key, found.secret, with_port(uri, UNUSED_PORT))
 
 
 def _port_finding(uri: str) -> Iterator[Finding]:
@@ -121,14 +122,16 @@ def _store_findings(option: str | None) -> Iterator[Finding]:
         yield Finding("store's folder", FAILED, "; ".join(complaints))
 
 
-def _credentials_finding(key: str, secret: str) -> Finding:
-    if not key or not secret:
+def _credentials_finding(key: str, found: credentials.FoundSecret) -> Finding:
+    if not key or not found.secret:
         missing = credentials.CLIENT_SECRET if key else credentials.CLIENT_KEY
-        return Finding("credentials", FAILED, f"no {missing} in the environment or in {credentials.path()}")
-    if key == secret:
+        words = f"no {missing} in the environment or in {credentials.path()}. {found.complaint}"
+        return Finding("credentials", FAILED, words.rstrip(". "))
+    if key == found.secret:
         return Finding("credentials", FAILED, "the client key and the client secret are the same")
     kind = next((words for prefix, words in _KINDS if key.startswith(prefix)), "a key of no known kind")
-    return Finding("credentials", PASSED, f"{key}, {kind}, and a secret of {len(secret)} characters")
+    words = f"{key}, {kind}, and a secret of {len(found.secret)} characters from {found.place}"
+    return Finding("credentials", PASSED, words)
 
 
 def _tiktok_findings(key: str, secret: str, uri: str) -> Iterator[Finding]:

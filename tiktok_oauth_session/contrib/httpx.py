@@ -18,7 +18,7 @@ from tiktok_oauth_session._http.allowed_hosts import origin_of
 from tiktok_oauth_session._oauth.responses import says_token_is_dead
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.compliance import header_with, shows_token
-from tiktok_oauth_session.session import TikTokOAuth2Session
+from tiktok_oauth_session.session import TikTokOAuth2Mixin, TikTokOAuth2Session
 from tiktok_oauth_session.tokens import TikTokToken
 
 log: logging.Logger = logging.getLogger(__name__)
@@ -50,9 +50,15 @@ class TikTokAuth(httpx2.Auth):
     Raises:
         ValueError: Tokens of the session's platform do not go into the Authorization header. At a redirect
             httpx2 would carry them to any host.
+        TypeError: It is no session.
     """
 
     def __init__(self, session: TikTokOAuth2Session) -> None:
+        if not _is_session(session):
+            kind = type(session).__name__
+            # It may be a token, which crash reporters would show.
+            del session
+            raise TypeError(f"TikTokAuth takes a TikTokOAuth2Session, not {kind}.")
         platform = session.platform
         where = platform.access_token_placement, platform.access_token_header.lower()
         if where != ("header", "authorization"):
@@ -119,6 +125,11 @@ class TikTokAuth(httpx2.Auth):
 
     def _other_than(self, token: TikTokToken) -> TikTokToken:
         return self._session.fresh_token(refused=token.access_token)
+
+
+def _is_session(it: object) -> bool:
+    # Flask's proxy of one passes for one, too.
+    return isinstance(it, TikTokOAuth2Mixin)
 
 
 def _can_be_sent_again(request: httpx2.Request) -> bool:

@@ -20,7 +20,13 @@ except ImportError as _missing:
         "TikTokRouter needs Starlette: pip install tiktok-oauth-session[starlette]"
     ) from _missing
 
-from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
+from tiktok_oauth_session.contrib._error_responses import (
+    needs_a_new_login,
+    reason_for_visitors,
+    retry_after,
+    status_of,
+)
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about
 from tiktok_oauth_session.errors import (
     AuthorizationError,
     ReauthorizationRequired,
@@ -81,7 +87,7 @@ class TikTokRouter(Router):
         **options: As for `TikTokOAuth2Session`: ``platform``, ``pkce`` and others.
 
     Raises:
-        ValueError: The redirect URI's last part is ``login``.
+        ValueError: The redirect URI's last part is ``login``, or its port is ``*``.
     """
 
     def __init__(
@@ -95,6 +101,8 @@ class TikTokRouter(Router):
         on_login: OnLogin | None = None,
         **options: Any,
     ) -> None:
+        if complaint := complaint_about(redirect_uri):
+            raise ValueError(complaint)
         path = urlsplit(redirect_uri).path
         prefix = path.rstrip("/").rpartition("/")[0]
         #: Where a login begins, as browsers see it, beside the callback.
@@ -241,7 +249,7 @@ class TikTokRouter(Router):
     def _failed(self, request: Request, error: Any) -> Response:
         if needs_a_new_login(error):
             log.warning("%s", error)
-            words = f"You are not logged in. {error.description}".strip()
+            words = f"The login did not succeed. {reason_for_visitors(error)}"
         else:
             log.error("%s", error)
             words = "This does not work just now. Please try again later."

@@ -270,10 +270,12 @@ def test_token_store__encrypted(sqlite_project):
         ({"TIKTOK_OAUTH_CLIENT_KEY": ""}, ["tiktok_oauth.E001"]),
         ({"TIKTOK_OAUTH_CLIENT_KEY": None, "TIKTOK_OAUTH_CLIENT_SECRET": None}, ["tiktok_oauth.E001"] * 2),
         ({"TIKTOK_OAUTH_PLATFORM": "LOGIN_KIT"}, ["tiktok_oauth.E002"]),
+        ({"TIKTOK_OAUTH_REDIRECT_URI": "http://127.0.0.1:*/callback/"}, ["tiktok_oauth.E004"]),
+        ({"TIKTOK_OAUTH_REDIRECT_URI": "http://127.0.0.1:8000/callback/"}, []),
     ],
 )
 def test_check__settings(sqlite_project, wrong, found):
-    """`manage.py check` says which settings are missing."""
+    """`manage.py check` says which settings are missing, or mean nothing."""
     with override_settings(**wrong):
         assert found == [each.id for each in checks.run_checks()]
 

@@ -272,6 +272,7 @@ def test_callback__denied(site_on_sqlite, fake, caplog):
     came = Browser(fake).log_in(deny=True)
 
     assert_page(came, 400, caplog, "access_denied")
+    assert "<p>access_denied. Please try again.</p>" in came.content.decode()
     assert [] == fake.requests_to("token")
 
 
@@ -316,6 +317,7 @@ def test_callback__reloaded(site_on_sqlite, fake, caplog):
     came = browser.open(callback)
 
     assert_page(came, 400, caplog, "finished already")
+    assert "finished already" in came.content.decode()
     assert 1 == len(fake.requests_to("token"))
     assert auth.get_user(browser).is_authenticated
 
@@ -392,6 +394,7 @@ def assert_page(came, status, caplog, reason):
     page = came.content.decode()
 
     assert status == came.status_code
+    assert "<h1>The login with TikTok did not succeed</h1>" in page
     assert 'href="/tiktok/login/' in page
     assert reason in caplog.text
     assert [logging.WARNING if status == 400 else logging.ERROR] == [

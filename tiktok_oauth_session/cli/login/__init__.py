@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings import credentials, system_keyring
 from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
@@ -103,8 +103,8 @@ def run(arguments: argparse.Namespace) -> int:
     token = _log_in(session, arguments)
     keep_requested_scope(store, session)
     _report(session, token)
-    if app.asked_for and confirm(f"Keep the client key and secret in {credentials.path()}?"):
-        _keep(app)
+    if app.asked_for:
+        _offer_to_keep(app)
     return EXIT_OK
 
 
@@ -165,9 +165,12 @@ def _seconds(text: str) -> float:
 # --- afterwards ------------------------------------------------------------------------------------
 
 
-def _keep(app: credentials.Credentials) -> None:
+def _offer_to_keep(app: credentials.Credentials) -> None:
+    keyring = "this system's keyring and " if system_keyring.is_installed() else ""
+    if not confirm(f"Keep the client key and secret in {keyring}{credentials.path()}?"):
+        return
     try:
-        credentials.keep(app)
+        tell(credentials.keep(app))
     except OSError as error:
         tell(f"They could not be kept: {error.strerror or error}. You are logged in all the same.")
 

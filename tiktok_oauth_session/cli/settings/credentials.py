@@ -1,4 +1,4 @@
-"""The app's credentials: from the environment, a file of the user's own, or a prompt.
+"""The app's credentials: from the environment, a file of the user's own, the keyring, or a prompt.
 
 Never from the command line, which `ps` shows to everybody and a shell keeps in its history.
 """
@@ -6,13 +6,15 @@ Never from the command line, which `ps` shows to everybody and a shell keeps in 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.settings import system_keyring
 from tiktok_oauth_session.cli.settings.folders import config_folder
 from tiktok_oauth_session.cli.terminal import prompts
+from tiktok_oauth_session.cli.terminal.output import tell
 from tiktok_oauth_session.stores.private_directories import make_missing
 
 CLIENT_KEY = "TIKTOK_CLIENT_KEY"
@@ -36,6 +38,21 @@ class Credentials(NamedTuple):
         return f"<{type(self).__name__} of {self.client_key}>"
 
 
+class FoundSecret(NamedTuple):
+    """A client secret that was looked for."""
+
+    #: Empty if it was not found.
+    secret: str = ""
+    #: Where it was found.
+    place: str = ""
+    #: What there is to be said of the keyring, if it was not found.
+    complaint: str = ""
+
+    def __repr__(self) -> str:
+        """Show no secret."""
+        return f"<{type(self).__name__} in {self.place or 'no place'}>"
+
+
 def path() -> Path:
     """Return where the credentials file is, or would be."""
     return config_folder() / "credentials"
@@ -50,6 +67,27 @@ def setting(name: str) -> str:
     return os.environ.get(name, "").strip() or _from_file().get(name, "")
 
 
+def find_secret(client_key: str) -> FoundSecret:
+    """Look for an app's client secret in the environment, in the file, and in the keyring.
+
+    Raises:
+        Stop: The file can be read by others, or cannot be read.
+    """
+    if secret := os.environ.get(CLIENT_SECRET, "").strip():
+        return FoundSecret(secret, "the environment")
+    if secret := _from_file().get(CLIENT_SECRET, ""):
+        return FoundSecret(secret, str(path()))
+    if not client_key or not system_keyring.is_installed():
+        return FoundSecret()
+    try:
+        secret = system_keyring.secret_of(client_key)
+    except system_keyring.KeyringFailed as failure:
+        return FoundSecret(complaint=str(failure))
+    if not secret:
+        return FoundSecret(complaint=f"The keyring holds no secret of {client_key}.")
+    return FoundSecret(secret, "the keyring")
+
+
 def require(client_key: str | None = None) -> Credentials:
     """Return the credentials, asking the user for what is nowhere to be found.
 
@@ -59,43 +97,68 @@ def require(client_key: str | None = None) -> Credentials:
     Raises:
         Stop: There are none and there is nobody to ask, or they belong to another app.
     """
-    key, secret = setting(CLIENT_KEY), setting(CLIENT_SECRET)
+    key = setting(CLIENT_KEY)
     if client_key and key and key != client_key:
         raise Stop(
             f"This account belongs to the app {client_key}, and {CLIENT_KEY} is another one's ({key}).",
             EXIT_USAGE,
         )
-    if (key or client_key) and secret:
-        return Credentials(key or client_key or "", secret)
+    key = key or client_key or ""
+    secret, _, complaint = find_secret(key)
+    if key and secret:
+        return Credentials(key, secret)
     if not prompts.somebody_is_there():
-        values = {CLIENT_KEY: key or client_key, CLIENT_SECRET: secret}
+        values = {CLIENT_KEY: key, CLIENT_SECRET: secret}
         missing = " and ".join(name for name, value in values.items() if not value)
         raise Stop(
             f"No {missing}: set it in the environment, or write {CLIENT_KEY}=… and {CLIENT_SECRET}=… into "
-            f"{path()} (mode 600).",
+            f"{path()} (mode 600). {complaint}",
             EXIT_USAGE,
         )
-    key = key or client_key or prompts.ask("Client key: ")
+    if complaint:
+        tell(complaint)
+    key = key or prompts.ask("Client key: ")
     secret = secret or prompts.ask_for_secret("Client secret (not shown): ")
     if not key or not secret:
         raise Stop("No client key or no client secret was given.", EXIT_USAGE)
     return Credentials(key, secret, asked_for=True)
 
 
-def keep(credentials: Credentials) -> Path:
-    """Write the credentials into the user's file, in one step, readable by the user alone.
+def keep(credentials: Credentials) -> str:
+    """Keep the credentials for the next time: the secret in the keyring if that works, the rest in the file.
+
+    Returns:
+        Where they are, in a sentence.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
+    known = {**_from_file(), CLIENT_KEY: credentials.client_key, CLIENT_SECRET: credentials.client_secret}
+    complaint = ""
+    if system_keyring.is_installed():
+        try:
+            system_keyring.keep_secret(credentials.client_key, credentials.client_secret)
+        except system_keyring.KeyringFailed as failure:
+            complaint = f"{failure} "
+        else:
+            del known[CLIENT_SECRET]
+    _write(known)
+    if CLIENT_SECRET in known:
+        return f"{complaint}The client secret is kept in {path()}, which only you can read."
+    return f"The client secret is kept in the keyring, and the client key in {path()}."
+
+
+def _write(known: Mapping[str, str]) -> None:
+    """Write the user's file, in one step, readable by the user alone."""
     target = path()
     make_missing(target.parent)
-    known = {**_from_file(), CLIENT_KEY: credentials.client_key, CLIENT_SECRET: credentials.client_secret}
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
         with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - a descriptor, not a path
             file.write("# The app's credentials at TikTok, for tiktok-oauth. Keep this file to yourself.\n")
+            if CLIENT_SECRET not in known:
+                file.write("# The client secret is in the keyring of this system.\n")
             file.writelines(f"{name}={value}\n" for name, value in known.items())
             file.flush()
             os.fsync(descriptor)
@@ -103,7 +166,6 @@ def keep(credentials: Credentials) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return target
 
 
 def _from_file() -> dict[str, str]:

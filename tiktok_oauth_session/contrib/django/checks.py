@@ -9,6 +9,7 @@ from django.core.checks import CheckMessage, Error, Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about
 from tiktok_oauth_session.platforms import Platform
 
 
@@ -22,6 +23,9 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     if not isinstance(getattr(settings, "TIKTOK_OAUTH_PLATFORM", None), Platform | None):
         hint = "Such as tiktok_oauth_session.LOGIN_KIT, or leave it out."
         found.append(Error("TIKTOK_OAUTH_PLATFORM is no Platform.", hint=hint, id="tiktok_oauth.E002"))
+    if complaint := complaint_about(getattr(settings, "TIKTOK_OAUTH_REDIRECT_URI", None)):
+        hint = "Write the port into TIKTOK_OAUTH_REDIRECT_URI, or leave it out."
+        found.append(Error(complaint, hint=hint, id="tiktok_oauth.E004"))
     return found
 
 

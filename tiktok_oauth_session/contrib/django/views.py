@@ -15,7 +15,12 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
-from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
+from tiktok_oauth_session.contrib._error_responses import (
+    needs_a_new_login,
+    reason_for_visitors,
+    retry_after,
+    status_of,
+)
 from tiktok_oauth_session.contrib.django.models import TikTokAccount
 from tiktok_oauth_session.contrib.django.sessions import new_session
 from tiktok_oauth_session.contrib.django.signals import logged_in
@@ -119,7 +124,7 @@ def _page(request: HttpRequest, error: Any, then: str, *, can_be_reloaded: bool)
     status = status_of(error)
     # Anybody may have written the description: it is text, and the template escapes it.
     context = {
-        "description": error.description,
+        "description": reason_for_visitors(error) if needs_a_new_login(error) else "",
         "next": then,
         "status": status,
         "can_be_reloaded": can_be_reloaded,

@@ -22,6 +22,7 @@ except ImportError as _missing:
         "The blueprint needs Flask-Dance: pip install tiktok-oauth-session[flask]"
     ) from _missing
 
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about
 from tiktok_oauth_session.contrib.flask_dance._account_storage import AccountStorage
 from tiktok_oauth_session.contrib.flask_dance.blueprint import TikTokBlueprint
 from tiktok_oauth_session.contrib.flask_dance.sessions import TikTokSession
@@ -78,8 +79,10 @@ def make_tiktok_blueprint(
         **session_options: As for `TikTokOAuth2Session`: ``platform``, ``pkce``, ``api_hosts``, ...
 
     Raises:
-        ValueError: There are a storage and a store.
+        ValueError: There are a storage and a store, or the redirect URI's port is ``*``.
     """
+    if complaint := complaint_about(redirect_uri):
+        raise ValueError(complaint)
     return TikTokBlueprint(
         "tiktok",
         __name__,

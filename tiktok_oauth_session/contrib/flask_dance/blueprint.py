@@ -18,8 +18,13 @@ from markupsafe import escape
 from oauthlib.oauth2 import OAuth2Error
 from werkzeug.wrappers import Response
 
-from tiktok_oauth_session.contrib._error_responses import needs_a_new_login, retry_after, status_of
-from tiktok_oauth_session.errors import StateMismatch, StoreError, TikTokOAuthError, reason_of
+from tiktok_oauth_session.contrib._error_responses import (
+    needs_a_new_login,
+    reason_for_visitors,
+    retry_after,
+    status_of,
+)
+from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, reason_of
 from tiktok_oauth_session.stores import TokenStore
 
 if TYPE_CHECKING:
@@ -39,8 +44,8 @@ REMEMBERED_LOGINS = 4
 UNAVAILABLE = "temporarily_unavailable"
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Not logged in</title></head>
-<body><h1>You are not logged in</h1><p>{words}</p>
+<html lang="en"><head><meta charset="utf-8"><title>Log in with TikTok</title></head>
+<body><h1>The login did not succeed</h1><p>{words}</p>
 <p><a href="{login}">Log in with TikTok</a></p></body></html>
 """
 #: Its address holds a code.
@@ -226,8 +231,6 @@ def _response_in(answers: Iterable[Any]) -> Any:
 
 def _what_to_do(error: Any, wait: str | None) -> str:
     """Return what to tell a visitor whose login has failed. It is text, and may quote a stranger's."""
-    if isinstance(error, StateMismatch):
-        return "This login was finished already, or it was begun in another browser. Please log in again."
     if needs_a_new_login(error):
-        return f"The login did not work: {error.description or error.error}. Please log in again."
+        return reason_for_visitors(error)
     return f"This does not work just now. Please try again {f'in {wait} seconds' if wait else 'later'}."

@@ -79,6 +79,14 @@ class APIError(TikTokOAuthError):
     """An API reply that says no, or that is not TikTok's envelope at all."""
 
 
+class WebhookError(TikTokOAuthError):
+    """A request that came as a webhook is not to be believed.
+
+    Its ``error`` is ``signature_missing``, ``signature_malformed``, ``signature_mismatch``,
+    ``signature_expired``, ``replayed`` or ``invalid_body``.
+    """
+
+
 class StoreError(TikTokOAuthError):
     """The token store failed, or what it holds is damaged."""
 

@@ -11,6 +11,7 @@
     │       └── TokenExpired        (also a TokenExpiredError) and there is nothing to refresh it with
     ├── RevocationError             TikTok did not revoke
     ├── APIError                    an API reply that says no, as `unwrap` reads it
+    ├── WebhookError                a request that came as a webhook is not to be believed
     └── StoreError                  the place where tokens are kept failed
         ├── StoreConflict           a compare-and-swap found another token
         └── TokenNotSaved           holds the new token that could not be saved
@@ -38,6 +39,7 @@ from tiktok_oauth_session._plain_errors import (
     StoreError,
     TikTokOAuthError,
     TokenNotSaved,
+    WebhookError,
 )
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "TokenError",
     "TokenExpired",
     "TokenNotSaved",
+    "WebhookError",
     "new_error",
     "reason_of",
 ]

@@ -183,6 +183,13 @@ class TikTokToken(dict[str, Any]):
         """When the access token dies (Unix time, seconds), or None if nobody said."""
         return self.get("expires_at")
 
+    @property
+    def issued_at(self) -> float | None:
+        """When the access token was asked for (Unix time, seconds), or None if that is not known."""
+        if self.expires_at is None or "expires_in" not in self:
+            return self.get(ISSUED_AT)
+        return self.expires_at - float(self["expires_in"])
+
     def freshness(self, now: float | None = None) -> Freshness:
         """Tell how urgent a refresh is.
 

@@ -19,6 +19,7 @@ from .records import RequestRecord
 from .routes import ENDPOINTS
 from .server import FakeServer
 from .users import User
+from .webhooks import signed
 
 CLIENT_KEY = "sbaw-test-key"
 CLIENT_SECRET = "sbaw-test-secret"
@@ -328,6 +329,23 @@ class FakeTikTok:
         """
         with self._lock:
             self._tiktok.disconnect(self._tiktok.user(open_id).open_id)
+
+    def webhook(
+        self, event: str, user: User | str | None = None, **content: Any
+    ) -> tuple[dict[str, str], bytes]:
+        """Return a webhook as TikTok sends it: its headers, signed now, and its body.
+
+        Nothing else happens: `remove_connection` ends a connection.
+
+        Args:
+            event: TikTok's name of what has happened, such as ``authorization.removed``.
+            user: Whose event it is, if it is somebody's.
+            **content: What else there is to say, such as ``reason=1``.
+
+        Source: https://developers.tiktok.com/doc/webhooks-events
+        """
+        open_id = None if user is None else self._tiktok.user(user).open_id
+        return signed(self._tiktok.app, event, open_id, content, now=int(self.now()))
 
     def reset(self) -> None:
         """Forget tokens, codes, further users, requests, accidents and hooks; reset the clock."""

@@ -1,0 +1,322 @@
+"""Webhooks: which are TikTok's, and what becomes of an account whose connection has ended."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import threading
+
+import pytest
+from child_processes import let_refreshes_end
+
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
+from tiktok_oauth_session.errors import WebhookError
+from tiktok_oauth_session.webhooks import (
+    AUTHORIZATION_REMOVED,
+    SeenSignatures,
+    WebhookEvent,
+    forget,
+    verify,
+)
+
+NOW = 1_800_000_000
+SECRET = "sbaw-test-secret"
+#: As TikTok's documentation shows one.
+DOCUMENTED = (
+    b'{"client_key": "bwo2m45353a6k85", "event": "authorization.removed", "create_time": 1615338610, '
+    b'"user_openid": "act.example12345Example12345Example", "content": "{\\"reason\\": 1 }"}'
+)
+API = "/v2/user/info/?fields=open_id"
+
+
+def signature_of(body, sent_at=NOW, secret=SECRET):
+    """Return what TikTok's documentation says the signature is."""
+    return hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def headers_for(body, sent_at=NOW, **changed):
+    """Return the header of a webhook that was signed at a time."""
+    return {"TikTok-Signature": f"t={sent_at},s={signature_of(body, sent_at, **changed)}"}
+
+
+@pytest.fixture(autouse=True)
+def _now(clock):
+    clock.now = float(NOW)
+
+
+# --- what TikTok has signed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["TikTok-Signature", "Tiktok-Signature", "tiktok-signature"])
+def test_verify__documented(name):
+    """The documented body is its event, however the header is spelled; what is JSON in a string is read."""
+    (value,) = headers_for(DOCUMENTED).values()
+    event = verify({"Host": "app.example", name: value}, DOCUMENTED, SECRET)
+
+    assert event == WebhookEvent(
+        "authorization.removed",
+        "bwo2m45353a6k85",
+        "act.example12345Example12345Example",
+        1_615_338_610,
+        {"reason": 1},
+    )
+
+
+def test_verify__of_nobody():
+    """An event of nobody has no open_id; content that is missing or empty is none."""
+    for content in ("", ', "content": ""', ', "content": "{}"'):
+        body = f'{{"client_key": "k", "event": "video.upload.failed", "create_time": 1{content}}}'.encode()
+        event = verify(headers_for(body), body, SECRET)
+
+        assert (None, {}) == (event.open_id, event.content)
+
+
+def test_verify__of_the_fake(fake):
+    """The fake TikTok signs as TikTok does."""
+    headers, body = fake.webhook("post.publish.complete", fake.users[0], publish_id="v_pub.1")
+    event = verify(headers, body, fake.client_secret)
+
+    assert event == (
+        "post.publish.complete",
+        fake.client_key,
+        fake.users[0].open_id,
+        NOW,
+        {"publish_id": "v_pub.1"},
+    )
+
+
+GOOD = signature_of(DOCUMENTED)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "error"),
+    [
+        ({}, DOCUMENTED, "signature_missing"),
+        ({"Authorization": GOOD}, DOCUMENTED, "signature_missing"),
+        ({"TikTok-Signature": ""}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": GOOD}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t={NOW}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"s={GOOD}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t=soon,s={GOOD}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t=-1,s={GOOD}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t=\u0661,s={GOOD}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t={'9' * 5000},s={GOOD}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t={NOW},s={GOOD[1:]}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t={NOW},s=\u00e9{GOOD[1:]}"}, DOCUMENTED, "signature_malformed"),
+        ({"TikTok-Signature": f"t={NOW},s={GOOD},s={GOOD}"}, DOCUMENTED, "signature_malformed"),
+        (
+            {"TikTok-Signature": f"t={NOW},s={GOOD}", "tiktok-signature": "t=1"},
+            DOCUMENTED,
+            "signature_malformed",
+        ),
+        (headers_for(DOCUMENTED, secret="another"), DOCUMENTED, "signature_mismatch"),
+        (headers_for(DOCUMENTED), DOCUMENTED + b"\n", "signature_mismatch"),
+        ({"TikTok-Signature": f"t={NOW + 1},s={GOOD}"}, DOCUMENTED, "signature_mismatch"),
+        (headers_for(DOCUMENTED, NOW - 301), DOCUMENTED, "signature_expired"),
+        (headers_for(DOCUMENTED, NOW + 301), DOCUMENTED, "signature_expired"),
+        (headers_for(DOCUMENTED, 0), DOCUMENTED, "signature_expired"),
+    ],
+)
+def test_verify__not_tiktoks(headers, body, error):
+    """What TikTok has not signed, or not now, is an error that says which."""
+    with pytest.raises(WebhookError) as caught:
+        verify(headers, body, SECRET)
+
+    assert error == caught.value.error
+    assert not any(secret in repr(caught.value) for secret in (SECRET, GOOD))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"no JSON",
+        b"\xff",
+        b"[]",
+        b"null",
+        b"{}",
+        b"[" * 100_000,
+        b'{"event": "e", "client_key": "k"}',
+        b'{"event": 1, "client_key": "k", "create_time": 1}',
+        b'{"event": "e", "client_key": null, "create_time": 1}',
+        b'{"event": "e", "client_key": "k", "create_time": "1"}',
+        b'{"event": "e", "client_key": "k", "create_time": true}',
+        b'{"event": "e", "client_key": "k", "create_time": 1, "user_openid": 1}',
+        b'{"event": "e", "client_key": "k", "create_time": 1, "content": "no JSON"}',
+        b'{"event": "e", "client_key": "k", "create_time": 1, "content": "[1]"}',
+        b'{"event": "e", "client_key": "k", "create_time": 1, "content": {"reason": 1}}',
+    ],
+)
+def test_verify__another_body(body):
+    """What is signed and is not as documented is an error of its own."""
+    with pytest.raises(WebhookError) as caught:
+        verify(headers_for(body), body, SECRET)
+
+    assert "invalid_body" == caught.value.error
+
+
+@pytest.mark.parametrize("sent_at", [NOW - 10, NOW, NOW + 10])
+def test_verify__tolerance(sent_at):
+    """The tolerance is the caller's, in both directions."""
+    assert verify(headers_for(DOCUMENTED, sent_at), DOCUMENTED, SECRET, tolerance=10)
+    with pytest.raises(WebhookError, match="are tolerated"):
+        verify(headers_for(DOCUMENTED, sent_at), DOCUMENTED, SECRET, tolerance=-1)
+
+
+def test_verify__replayed(clock):
+    """Where somebody remembers, a webhook is taken once, for as long as its signature is valid."""
+    seen = SeenSignatures()
+    headers = headers_for(DOCUMENTED)
+    verify(headers, DOCUMENTED, SECRET, is_new=seen)
+    shouted = {name: value.replace(GOOD, GOOD.upper()) for name, value in headers.items()}
+    for again in (headers, shouted):
+        with pytest.raises(WebhookError) as caught:
+            verify(again, DOCUMENTED, SECRET, is_new=seen)
+        assert "replayed" == caught.value.error
+
+    clock.advance(600)
+    later = headers_for(DOCUMENTED, NOW + 600)
+    verify(later, DOCUMENTED, SECRET, is_new=seen)
+    assert 1 == len(seen._until), "what is no longer valid is not remembered"
+
+
+def test_verify__forged_ones_are_not_remembered():
+    """Only what TikTok has signed is noted: nobody fills a memory, or uses up a signature, from outside."""
+    asked = []
+    for headers in (headers_for(DOCUMENTED, secret="another"), headers_for(DOCUMENTED, NOW - 301)):
+        with pytest.raises(WebhookError):
+            verify(headers, DOCUMENTED, SECRET, is_new=lambda *given: asked.append(given))
+
+    assert [] == asked
+
+
+def test_verify__by_many_at_once():
+    """Of many that come at once with one signature, one is new."""
+    seen, begin, answers = SeenSignatures(), threading.Barrier(20), []
+
+    def ask():
+        begin.wait(20)
+        answers.append(seen("signature", NOW + 300))
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+
+    assert [False] * 19 + [True] == sorted(answers)
+
+
+def test_verify__in_constant_time(monkeypatch):
+    """Signatures are compared by what takes the same time wherever they differ."""
+    compared = []
+    monkeypatch.setattr(
+        "tiktok_oauth_session.webhooks.hmac.compare_digest", lambda *both: compared.append(both) or True
+    )
+    verify({"TikTok-Signature": f"t={NOW},s={'0' * 64}"}, DOCUMENTED, SECRET)
+
+    assert [(GOOD, "0" * 64)] == compared
+
+
+# --- forgetting ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def account(fake, make_session, log_in):
+    """A store with an account in it, which logged in a minute ago."""
+    store = MemoryStore()
+    token = log_in(make_session(store=store))
+    return store, AccountKey(fake.client_key, token.open_id)
+
+
+def removed(fake, open_id):
+    """Return the event that the fake sends of a user who has removed the app."""
+    fake.remove_connection(open_id)
+    return verify(*fake.webhook(AUTHORIZATION_REMOVED, open_id, reason=1), fake.client_secret)
+
+
+def test_forget(fake, clock, account, make_session):
+    """Who has removed the app is deleted, and no call sends anything for them any more."""
+    store, key = account
+    clock.advance(60)
+
+    assert forget(store, removed(fake, key.open_id))
+    assert store.load(key) is None
+    sent = len(fake.requests)
+    with pytest.raises(ReauthorizationRequired):
+        make_session(store=store, open_id=key.open_id).get(API)
+    assert sent == len(fake.requests)
+
+
+def test_forget__delivered_again(fake, clock, account):
+    """An event that comes again finds nothing, and that is no error."""
+    store, key = account
+    clock.advance(60)
+    event = removed(fake, key.open_id)
+
+    assert [True, False] == [forget(store, event), forget(store, event)]
+
+
+@pytest.mark.parametrize(
+    "issued", [{}, {"expires_in": None, "issued_at": NOW + 61}], ids=["now", "no lifetime"]
+)
+def test_forget__logged_in_again(fake, clock, account, make_session, log_in, issued):
+    """Who has logged in again before the event arrives stays."""
+    store, key = account
+    clock.advance(60)
+    event = removed(fake, key.open_id)
+    clock.advance(3600)
+    log_in(make_session(store=store))
+    kept = {k: v for k, v in {**store.load(key), **issued}.items() if v is not None}
+    if issued:
+        del kept["expires_at"]
+        store.save(key, TikTokToken(kept))
+
+    assert not forget(store, event)
+    assert store.load(key) == kept
+
+
+@pytest.mark.parametrize("name", ["post.publish.complete", "authorization.added", ""])
+def test_forget__another_event(fake, clock, account, name):
+    """No other event deletes anybody; nor does one that names nobody."""
+    store, key = account
+    others = [
+        WebhookEvent(name, key.client_key, key.open_id, NOW + 60, {}),
+        WebhookEvent(AUTHORIZATION_REMOVED, key.client_key, None, NOW + 60, {}),
+        WebhookEvent(AUTHORIZATION_REMOVED, "another-app", key.open_id, NOW + 60, {}),
+    ]
+
+    assert [False] * 3 == [forget(store, event) for event in others]
+    assert store.load(key) is not None
+
+
+def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session):
+    """An account whose refresh is in flight when the event arrives stays forgotten."""
+    store, key = account
+    clock.advance(7200)
+    arrived, go_on, answers = threading.Event(), threading.Event(), []
+
+    def under_way(record):
+        arrived.set()
+        go_on.wait(20)
+
+    fake.before("refresh", under_way)
+    session = make_session(store=store, open_id=key.open_id)
+    caller = threading.Thread(target=lambda: answers.append(session.get(API).status_code))
+    caller.start()
+    arrived.wait(20)
+    event = verify(*fake.webhook(AUTHORIZATION_REMOVED, key.open_id, reason=1), fake.client_secret)
+    forgetting = threading.Thread(target=lambda: answers.append(forget(store, event)))
+    forgetting.start()
+    forgetting.join(0.05)
+    assert forgetting.is_alive(), "it waits for the refresh"
+    go_on.set()
+    for thread in (caller, forgetting):
+        thread.join(20)
+    let_refreshes_end()
+
+    assert sorted([200, True]) == sorted(answers)
+    assert store.load(key) is None
+    with pytest.raises(ReauthorizationRequired):
+        make_session(store=store, open_id=key.open_id).get(API)
+    assert 1 == len(fake.requests_to("refresh"))

@@ -19,6 +19,7 @@ from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.tokens import ADVISORY_WINDOW_S, MANDATORY_WINDOW_S
 
 TOP = Path(__file__).parents[1]
+SITE = "https://tiktok-oauth-session.readthedocs.io/en/stable/"
 
 
 def python_blocks(page):
@@ -292,7 +293,7 @@ PAGES = [
 @pytest.mark.parametrize("page", PAGES)
 def test_pages__links(page):
     """A link to another page, or to a heading of one, leads somewhere."""
-    text = (TOP / page).read_text()
+    text = re.sub(rf"\]\({SITE}([\w/-]+)\.html", r"](docs/\1.md", (TOP / page).read_text())
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text)
     assert len(links) == len(re.findall(r"\]\((?!https?:)", text)), "each is read"
 
@@ -303,6 +304,14 @@ def test_pages__links(page):
             headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             slugs = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
             assert anchor in slugs
+
+
+def test_readme__links():
+    """The README's links are good wherever it is shown: none is relative to it."""
+    links = re.findall(r"\]\(([^)]*)\)", (TOP / "README.md").read_text())
+
+    assert SITE in links
+    assert [] == [link for link in links if not link.startswith("https://")]
 
 
 @pytest.mark.parametrize("index", ["docs/index.md", "docs/api/index.md"])

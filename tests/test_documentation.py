@@ -85,6 +85,13 @@ def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
     assert 1 == len(fake.requests_to("user_info"))
 
 
+def test_readme__usage_is_type_checked():
+    """What `mypy --strict` has nothing to say to is the example as it is printed."""
+    checked = (TOP / "tests/typing/readme.py").read_text("utf-8")
+
+    assert checked.partition("\n\n")[2] == python_blocks("README.md")[0]
+
+
 class WebApplication:
     """The application of the page about web applications, and a browser that uses it."""
 

@@ -6,6 +6,13 @@ import re
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
+#: Every page, from the top of the checkout.
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    "CONTRIBUTING.md",
+    *(str(page.relative_to(TOP)) for page in sorted((TOP / "docs").rglob("*.md"))),
+]
 
 
 def blocks(page, language="python"):

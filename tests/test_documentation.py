@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import re
-from pathlib import Path
+import time
 from urllib.parse import quote, urlsplit
 
 import pytest
 from child_processes import let_refreshes_end
+from pages import PAGES, TOP, blocks, run
 from servers import require_module
 
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken, keepalive
 from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.tokens import ADVISORY_WINDOW_S, MANDATORY_WINDOW_S
 
-TOP = Path(__file__).parents[1]
 SITE = "https://tiktok-oauth-session.readthedocs.io/en/stable/"
-
-
-def python_blocks(page):
-    """Return the Python code of a page, block by block."""
-    return re.findall(r"^```python\n(.*?)^```", (TOP / page).read_text(), re.DOTALL | re.MULTILINE)
-
-
-def run(code, page, names):
-    """Run a block of a page."""
-    exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documentation
 
 
 def words(page):
@@ -57,7 +49,7 @@ def test_readme__usage(tiktok, monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr("builtins.input", answer)
     names: dict[str, object] = {}
-    usage, errors = python_blocks("README.md")
+    usage, errors = blocks("README.md")
     run(usage, "README.md", names)
     said_no = "https://example.com/callback/?error=access_denied"
     run(errors, "README.md", {**names, "url": "/v2/user/info/?fields=open_id", "callback": said_no})
@@ -75,7 +67,7 @@ def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
         "builtins.input", lambda _: fake.authorize(capsys.readouterr().out.removeprefix("Open ").strip())
     )
-    usage, names = python_blocks("README.md")[0], {}
+    usage, names = blocks("README.md")[0], {}
     with fake.serve() as server:
         at_the_fake = usage.replace("platform=LOGIN_KIT,", f'platform=LOGIN_KIT.at("{server.url}"),')
         run(at_the_fake, "README.md", names)
@@ -89,7 +81,7 @@ def test_readme__usage_is_type_checked():
     """What `mypy --strict` has nothing to say to is the example as it is printed."""
     checked = (TOP / "tests/typing/readme.py").read_text("utf-8")
 
-    assert checked.partition("\n\n")[2] == python_blocks("README.md")[0]
+    assert checked.partition("\n\n")[2] == blocks("README.md")[0]
 
 
 class WebApplication:
@@ -130,7 +122,7 @@ class FrameworkURL:
 def web_application_code(tmp_path):
     """The code of the page, with a folder of this test's."""
     require_module("flask")
-    (code,) = python_blocks("docs/web-application.md")
+    (code,) = blocks("docs/web-application.md")
     return code.replace("/var/lib/app/tokens", str(tmp_path))
 
 
@@ -144,14 +136,13 @@ def test_events_page(tiktok):
     """The page's function is told whose connection needs a login, and the table has every event's name."""
     from typing import get_args
 
-    from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
     from tiktok_oauth_session.events import EventName
 
     old = TikTokToken.from_reply(tiktok.issue_token(), requested_at=0)
     store, asked = MemoryStore(), []
     store.save(AccountKey(tiktok.client_key, old.open_id), old)
     tiktok.remove_connection(old.open_id)
-    (code,) = python_blocks("docs/events.md")
+    (code,) = blocks("docs/events.md")
     names = {
         "CLIENT_KEY": tiktok.client_key,
         "CLIENT_SECRET": tiktok.client_secret,
@@ -167,6 +158,33 @@ def test_events_page(tiktok):
     assert [old.open_id] == asked
     table = re.findall(r"^\| `(\w+)` \|", (TOP / "docs/events.md").read_text(), re.MULTILINE)
     assert ["name", *get_args(EventName)] == table
+
+
+def test_keep_alive_page(tiktok, monkeypatch, capsys):
+    """The page's call refreshes what is due, and says so."""
+    at_the_fake = functools.partial(keepalive.keep_alive, adapter=tiktok.adapter())
+    monkeypatch.setattr(keepalive, "keep_alive", at_the_fake)
+    due = TikTokToken.from_reply(tiktok.issue_token(), requested_at=time.time() - 175 * 86_400)
+    names = {"store": MemoryStore(), "client_key": tiktok.client_key, "client_secret": tiktok.client_secret}
+    names["store"].save(AccountKey(tiktok.client_key, due.open_id), due)
+    run(blocks("docs/keep-alive.md")[0], "docs/keep-alive.md", names)
+
+    assert "1 {} {} \n" == capsys.readouterr().out
+    assert tiktok.is_alive(names["store"].load(*names["store"].keys()).refresh_token)
+
+
+def test_other_packages_page(tiktok):
+    """The page's session keeps replies, and has a limit."""
+    for module in ("requests_cache", "requests_ratelimiter"):
+        require_module(module)
+    names = {}
+    run(*blocks("docs/other-packages.md"), "docs/other-packages.md", names)
+    session = names["session"]
+    session.token = tiktok.issue_token()
+    asked = [session.get("https://open.tiktokapis.com/v2/user/info/?fields=open_id") for _ in range(2)]
+
+    assert [False, True] == [response.from_cache for response in asked]
+    assert 1 == len(tiktok.requests_to("user_info"))
 
 
 @pytest.mark.parametrize("base_url", ["https://app.example", "http://app.example"])
@@ -287,14 +305,6 @@ def test_pages__numbers_of_leases(module):
 
     assert f"A lease lasts {leases.LEASE_S:g} seconds and is renewed every {leases.RENEW_S:g} seconds" in text
     assert f"it lasts {leases.UNKEPT_LEASE_S:g} seconds" in text
-
-
-PAGES = [
-    "README.md",
-    "SECURITY.md",
-    "CONTRIBUTING.md",
-    *(str(page.relative_to(TOP)) for page in sorted((TOP / "docs").rglob("*.md"))),
-]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -253,6 +253,25 @@ def test_web_application_page__code_is_too_old(tiktok, web):
     assert "Authorization code is expired." in failed.text
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("scope_not_authorized", 403, 'href="/login"'),
+        ("access_token_invalid", 403, 'href="/login"'),
+        ("rate_limit_exceeded", 503, "later"),
+        ("internal_error", 502, "later"),
+    ],
+)
+def test_web_application_page__api_says_no(tiktok, web, code, status, words):
+    """What TikTok's API refuses is no error of the application's; what a login mends, says so."""
+    web.log_in()
+    tiktok.fail("user_info", "error", code=code, description="<script>", times=None)
+
+    home = web.get("/")
+
+    assert (status, True, False) == (home.status_code, words in home.text, "<script>" in home.text)
+
+
 NUMBERS = [
     ("less than {:g} minutes (advisory)", ADVISORY_WINDOW_S / 60),
     ("less than {:g} minute (mandatory)", MANDATORY_WINDOW_S / 60),

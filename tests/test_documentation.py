@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import pkgutil
 import re
+import textwrap
 import time
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +16,7 @@ from child_processes import let_refreshes_end
 from pages import PAGES, TOP, blocks, run
 from servers import require_module
 
+import tiktok_oauth_session
 from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken, keepalive
 from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
@@ -21,6 +24,8 @@ from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.tokens import ADVISORY_WINDOW_S, MANDATORY_WINDOW_S
 
+#: The beginning of `help(tiktok_oauth_session)`.
+HELP = tiktok_oauth_session.__doc__
 SITE = "https://tiktok-oauth-session.readthedocs.io/en/stable/"
 
 
@@ -130,6 +135,28 @@ def web_application_code(tmp_path):
 def web(web_application_code, tiktok):
     """The application as its page has it."""
     return WebApplication(web_application_code, tiktok)
+
+
+def test_help__example(tiktok, monkeypatch, tmp_path):
+    """What `help()` of the package begins with logs in, and calls."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", tiktok.authorize)
+    names = {"client_key": tiktok.client_key, "client_secret": tiktok.client_secret}
+    names["redirect_uri"] = "https://app.example/callback/"
+    run(textwrap.dedent(re.search(r"::\n\n((?:    .*\n|\n)+)", HELP)[1]), "help()", names)
+
+    assert tiktok.users[0].display_name == names["user"]["display_name"]
+
+
+def test_help__names():
+    """It names what the README begins with, and the documentation; and nothing that there is not."""
+    named = set(re.findall(r"(?<!`)`([\w.]+)`(?!`)", HELP)) - {"requests", "requests.Session"}
+    begun = re.search(r"^from tiktok_oauth_session import (.*)$", blocks("README.md")[0], re.MULTILINE)[1]
+
+    assert set(begun.split(", ")) <= named
+    assert SITE in HELP
+    for name in named:
+        assert pkgutil.resolve_name(f"tiktok_oauth_session.{name.removeprefix('tiktok_oauth_session.')}")
 
 
 def test_events_page(tiktok):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
@@ -37,7 +38,7 @@ USE, FILE, SQL, REDIS, ENCRYPTED, ROTATE, MEMORY, ACCOUNTS = range(8)
 
 
 @pytest.fixture
-def stores_page(tiktok, request, tmp_path):
+def stores_page(tiktok, request, engines, monkeypatch, tmp_path):
     """Runs blocks of the page about stores, with places of this test in the place of its own."""
     code, names = blocks(STORES), {**APP}
     assert ACCOUNTS + 1 == len(code)
@@ -45,6 +46,13 @@ def stores_page(tiktok, request, tmp_path):
     def run_block(number):
         here = code[number].replace("/var/lib/app/tokens", str(tmp_path / "tokens"))
         here = re.sub(r"postgresql\S+/app", f"sqlite:///{tmp_path}/tokens.db", here)
+        if number == SQL:
+            from sqlalchemy import create_engine
+
+            def make(url):
+                return engines(types.SimpleNamespace(engine=functools.partial(create_engine, url)))
+
+            monkeypatch.setattr("sqlalchemy.create_engine", make)
         if number == REDIS:
             client = request.getfixturevalue("redis_client")
             port = client.connection_pool.connection_kwargs["port"]

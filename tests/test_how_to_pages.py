@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import types
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
@@ -141,19 +143,23 @@ def desktop(tiktok):
 @pytest.fixture
 def browse(monkeypatch):
     """Lets a browser that is sent to TikTok open one address after another; lists the answers."""
-    answers = []
+    answers, opened = [], []
 
     def visit(*addresses):
         with urllib3.PoolManager(retries=False, timeout=20) as browser:
             answers.extend(browser.request("GET", address).status for address in addresses)
 
     def let(addresses):
-        monkeypatch.setattr(
-            "webbrowser.open", lambda url: threading.Thread(target=visit, args=addresses(url)).start()
-        )
+        def open_browser(url):
+            opened.append(threading.Thread(target=visit, args=addresses(url)))
+            opened[-1].start()
+
+        monkeypatch.setattr("webbrowser.open", open_browser)
         return answers
 
-    return let
+    yield let
+    for thread in opened:
+        thread.join()
 
 
 def test_desktop_page(tiktok, desktop, browse, capsys):
@@ -169,6 +175,22 @@ def test_desktop_page(tiktok, desktop, browse, capsys):
     assert ("", "") == capsys.readouterr()
     assert [404, 200] == answers[:2]
     assert 0o700 == (Path.home() / ".local/state/my-app/tokens").stat().st_mode & 0o777
+
+
+def test_desktop_page__idle_connection(tiktok, desktop, browse):
+    """A connection that a browser opens and does not use is not waited for."""
+    desktop.Callback.timeout = 0.01
+    idle = []
+
+    def addresses(url):
+        callback = tiktok.authorize(url)
+        idle.append(socket.create_connection(("127.0.0.1", urlsplit(callback).port)))
+        return [callback]
+
+    browse(addresses)
+
+    assert tiktok.users[0].open_id == desktop.log_in()
+    idle[0].close()
 
 
 def test_desktop_page__denied(tiktok, desktop, browse):

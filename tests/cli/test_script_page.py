@@ -6,11 +6,10 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
-import urllib.request
 from pathlib import Path
 
 import pytest
+import urllib3
 from pages import TOP, blocks
 
 from tiktok_oauth_session import FileStore
@@ -23,9 +22,10 @@ def logged_in_account(run, home, fake, monkeypatch):
     """Who has logged in with the command of the page, by a browser that goes where it is sent."""
 
     def visit(url):
-        callback = fake.authorize(url)
-        threading.Thread(target=urllib.request.urlopen, args=(callback,)).start()
+        with urllib3.PoolManager(retries=False) as browser:
+            browser.request("GET", fake.authorize(url))
 
+    # The command calls it in a thread of its own.
     monkeypatch.setattr("webbrowser.open", visit)
     (line,) = blocks(PAGE, "sh")
     program, *arguments = shlex.split(line.replace("~", str(home)))

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
+import pkgutil
 import re
-from pathlib import Path
+import textwrap
+import time
 from urllib.parse import quote, urlsplit
 
 import pytest
 from child_processes import let_refreshes_end
+from pages import PAGES, TOP, blocks, run
 from servers import require_module
 
+import tiktok_oauth_session
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken, keepalive
 from tiktok_oauth_session._connection import connection, marks, process_memory, single_flight, transaction
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S
 from tiktok_oauth_session.stores import LOCK_TIMEOUT_S
 from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.tokens import ADVISORY_WINDOW_S, MANDATORY_WINDOW_S
 
-TOP = Path(__file__).parents[1]
-
-
-def python_blocks(page):
-    """Return the Python code of a page, block by block."""
-    return re.findall(r"^```python\n(.*?)^```", (TOP / page).read_text(), re.DOTALL | re.MULTILINE)
-
-
-def run(code, page, names):
-    """Run a block of a page."""
-    exec(compile(code, page, "exec"), names)  # noqa: S102 - our own documentation
+#: The beginning of `help(tiktok_oauth_session)`.
+HELP = tiktok_oauth_session.__doc__
+SITE = "https://tiktok-oauth-session.readthedocs.io/en/stable/"
 
 
 def words(page):
@@ -56,7 +54,7 @@ def test_readme__usage(tiktok, monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr("builtins.input", answer)
     names: dict[str, object] = {}
-    usage, errors = python_blocks("README.md")
+    usage, errors = blocks("README.md")
     run(usage, "README.md", names)
     said_no = "https://example.com/callback/?error=access_denied"
     run(errors, "README.md", {**names, "url": "/v2/user/info/?fields=open_id", "callback": said_no})
@@ -74,7 +72,7 @@ def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(
         "builtins.input", lambda _: fake.authorize(capsys.readouterr().out.removeprefix("Open ").strip())
     )
-    usage, names = python_blocks("README.md")[0], {}
+    usage, names = blocks("README.md")[0], {}
     with fake.serve() as server:
         at_the_fake = usage.replace("platform=LOGIN_KIT,", f'platform=LOGIN_KIT.at("{server.url}"),')
         run(at_the_fake, "README.md", names)
@@ -82,6 +80,13 @@ def test_readme__usage_with_the_fake(monkeypatch, tmp_path, capsys):
     assert usage != at_the_fake
     assert fake.users[0].open_id == names["user"]["open_id"]
     assert 1 == len(fake.requests_to("user_info"))
+
+
+def test_readme__usage_is_type_checked():
+    """What `mypy --strict` has nothing to say to is the example as it is printed."""
+    checked = (TOP / "tests/typing/readme.py").read_text("utf-8")
+
+    assert checked.partition("\n\n")[2] == blocks("README.md")[0]
 
 
 class WebApplication:
@@ -122,7 +127,7 @@ class FrameworkURL:
 def web_application_code(tmp_path):
     """The code of the page, with a folder of this test's."""
     require_module("flask")
-    (code,) = python_blocks("docs/web-application.md")
+    (code,) = blocks("docs/web-application.md")
     return code.replace("/var/lib/app/tokens", str(tmp_path))
 
 
@@ -132,18 +137,39 @@ def web(web_application_code, tiktok):
     return WebApplication(web_application_code, tiktok)
 
 
+def test_help__example(tiktok, monkeypatch, tmp_path):
+    """What `help()` of the package begins with logs in, and calls."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", tiktok.authorize)
+    names = {"client_key": tiktok.client_key, "client_secret": tiktok.client_secret}
+    names["redirect_uri"] = "https://app.example/callback/"
+    run(textwrap.dedent(re.search(r"::\n\n((?:    .*\n|\n)+)", HELP)[1]), "help()", names)
+
+    assert tiktok.users[0].display_name == names["user"]["display_name"]
+
+
+def test_help__names():
+    """It names what the README begins with, and the documentation; and nothing that there is not."""
+    named = set(re.findall(r"(?<!`)`([\w.]+)`(?!`)", HELP)) - {"requests", "requests.Session"}
+    begun = re.search(r"^from tiktok_oauth_session import (.*)$", blocks("README.md")[0], re.MULTILINE)[1]
+
+    assert set(begun.split(", ")) <= named
+    assert SITE in HELP
+    for name in named:
+        assert pkgutil.resolve_name(f"tiktok_oauth_session.{name.removeprefix('tiktok_oauth_session.')}")
+
+
 def test_events_page(tiktok):
     """The page's function is told whose connection needs a login, and the table has every event's name."""
     from typing import get_args
 
-    from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
     from tiktok_oauth_session.events import EventName
 
     old = TikTokToken.from_reply(tiktok.issue_token(), requested_at=0)
     store, asked = MemoryStore(), []
     store.save(AccountKey(tiktok.client_key, old.open_id), old)
     tiktok.remove_connection(old.open_id)
-    (code,) = python_blocks("docs/events.md")
+    (code,) = blocks("docs/events.md")
     names = {
         "CLIENT_KEY": tiktok.client_key,
         "CLIENT_SECRET": tiktok.client_secret,
@@ -159,6 +185,33 @@ def test_events_page(tiktok):
     assert [old.open_id] == asked
     table = re.findall(r"^\| `(\w+)` \|", (TOP / "docs/events.md").read_text(), re.MULTILINE)
     assert ["name", *get_args(EventName)] == table
+
+
+def test_keep_alive_page(tiktok, monkeypatch, capsys):
+    """The page's call refreshes what is due, and says so."""
+    at_the_fake = functools.partial(keepalive.keep_alive, adapter=tiktok.adapter())
+    monkeypatch.setattr(keepalive, "keep_alive", at_the_fake)
+    due = TikTokToken.from_reply(tiktok.issue_token(), requested_at=time.time() - 175 * 86_400)
+    names = {"store": MemoryStore(), "client_key": tiktok.client_key, "client_secret": tiktok.client_secret}
+    names["store"].save(AccountKey(tiktok.client_key, due.open_id), due)
+    run(blocks("docs/keep-alive.md")[0], "docs/keep-alive.md", names)
+
+    assert "1 {} {} \n" == capsys.readouterr().out
+    assert tiktok.is_alive(names["store"].load(*names["store"].keys()).refresh_token)
+
+
+def test_other_packages_page(tiktok):
+    """The page's session keeps replies, and has a limit."""
+    for module in ("requests_cache", "requests_ratelimiter"):
+        require_module(module)
+    names = {}
+    run(*blocks("docs/other-packages.md"), "docs/other-packages.md", names)
+    session = names["session"]
+    session.token = tiktok.issue_token()
+    asked = [session.get("https://open.tiktokapis.com/v2/user/info/?fields=open_id") for _ in range(2)]
+
+    assert [False, True] == [response.from_cache for response in asked]
+    assert 1 == len(tiktok.requests_to("user_info"))
 
 
 @pytest.mark.parametrize("base_url", ["https://app.example", "http://app.example"])
@@ -227,6 +280,25 @@ def test_web_application_page__code_is_too_old(tiktok, web):
     assert "Authorization code is expired." in failed.text
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "words"),
+    [
+        ("scope_not_authorized", 403, 'href="/login"'),
+        ("access_token_invalid", 403, 'href="/login"'),
+        ("rate_limit_exceeded", 503, "later"),
+        ("internal_error", 502, "later"),
+    ],
+)
+def test_web_application_page__api_says_no(tiktok, web, code, status, words):
+    """What TikTok's API refuses is no error of the application's; what a login mends, says so."""
+    web.log_in()
+    tiktok.fail("user_info", "error", code=code, description="<script>", times=None)
+
+    home = web.get("/")
+
+    assert (status, True, False) == (home.status_code, words in home.text, "<script>" in home.text)
+
+
 NUMBERS = [
     ("less than {:g} minutes (advisory)", ADVISORY_WINDOW_S / 60),
     ("less than {:g} minute (mandatory)", MANDATORY_WINDOW_S / 60),
@@ -281,18 +353,10 @@ def test_pages__numbers_of_leases(module):
     assert f"it lasts {leases.UNKEPT_LEASE_S:g} seconds" in text
 
 
-PAGES = [
-    "README.md",
-    "SECURITY.md",
-    "CONTRIBUTING.md",
-    *(str(page.relative_to(TOP)) for page in sorted((TOP / "docs").rglob("*.md"))),
-]
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_pages__links(page):
     """A link to another page, or to a heading of one, leads somewhere."""
-    text = (TOP / page).read_text()
+    text = re.sub(rf"\]\({SITE}([\w/-]+)\.html", r"](docs/\1.md", (TOP / page).read_text())
     links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", text)
     assert len(links) == len(re.findall(r"\]\((?!https?:)", text)), "each is read"
 
@@ -303,6 +367,14 @@ def test_pages__links(page):
             headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
             slugs = [re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in headings]
             assert anchor in slugs
+
+
+def test_readme__links():
+    """The README's links are good wherever it is shown: none is relative to it."""
+    links = re.findall(r"\]\(([^)]*)\)", (TOP / "README.md").read_text())
+
+    assert SITE in links
+    assert [] == [link for link in links if not link.startswith("https://")]
 
 
 @pytest.mark.parametrize("index", ["docs/index.md", "docs/api/index.md"])

@@ -1,4 +1,31 @@
-"""TikTok OAuth for `requests`: sessions whose connections stay alive."""
+"""TikTok OAuth for `requests`: sessions whose connections stay alive.
+
+::
+
+    from tiktok_oauth_session import FileStore, TikTokOAuth2Session, unwrap
+
+    options = {"client_secret": client_secret, "redirect_uri": redirect_uri, "store": FileStore("tokens")}
+    login = TikTokOAuth2Session(client_key, **options)
+    url, state = login.authorization_url()  # the user goes there, and comes back
+    token = login.fetch_token(authorization_response=input(url))
+
+    session = TikTokOAuth2Session(client_key, **options, open_id=token["open_id"])
+    user = unwrap(session.get("/v2/user/info/?fields=open_id,display_name"))["user"]
+
+- `TikTokOAuth2Session` is a `requests.Session`. Its token is refreshed when that is due, once for all who
+  share the store, and is in the store before it is used.
+- `unwrap` takes an API reply out of TikTok's envelope. What can go wrong is in `tiktok_oauth_session.errors`.
+- `FileStore` and `MemoryStore` keep tokens; so do `tiktok_oauth_session.stores.sql.SQLStore`,
+  `tiktok_oauth_session.stores.redis.RedisStore`, and around any of them
+  `tiktok_oauth_session.stores.encrypted.EncryptedStore`.
+- `LOGIN_KIT` (v2) and `LOGIN_KIT_V1` are TikTok's OAuth surfaces, each a `Platform`; `Platform.at` gives the
+  same one elsewhere, such as on a fake.
+- `tiktok_oauth_session.keepalive.keep_alive` refreshes accounts that nobody calls for.
+- `tiktok_oauth_session.contrib` has logins for Flask, Django, Starlette and FastAPI, and tokens for httpx2.
+- `tiktok_oauth_session.testing.FakeTikTok` is a TikTok for tests; the command ``tiktok-oauth`` serves it.
+
+Documentation: https://tiktok-oauth-session.readthedocs.io/en/stable/
+"""
 
 from __future__ import annotations
 

@@ -565,7 +565,9 @@ def test_page__number_of_threads():
     assert f"waits in up to {THREADS} threads of its own" in page
 
 
-@pytest.mark.parametrize(("module", "package"), [("httpx", "httpx2"), ("starlette", "starlette")])
+@pytest.mark.parametrize(
+    ("module", "package"), [("django", "django"), ("httpx", "httpx2"), ("starlette", "starlette")]
+)
 def test_import__without_its_package(monkeypatch, module, package):
     """Where the package is not installed, the error says what to install."""
     for name in {package, *(name for name in sys.modules if name.partition(".")[0] == package)}:

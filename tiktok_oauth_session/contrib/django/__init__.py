@@ -10,6 +10,11 @@ and ``path("tiktok/", include("tiktok_oauth_session.contrib.django.urls"))`` to 
 
 from __future__ import annotations
 
+import importlib.util
+
+if importlib.util.find_spec("django") is None:
+    raise ImportError("The application needs Django: pip install tiktok-oauth-session[django]")
+
 from tiktok_oauth_session.contrib.django.sessions import session_for
 from tiktok_oauth_session.contrib.django.signals import logged_in
 

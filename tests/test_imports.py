@@ -220,7 +220,7 @@ LAYERS = (
     ("__main__",),
     ("contrib",),
     ("cli",),
-    ("keepalive",),
+    ("keepalive", "webhooks"),
     ("_keepalive",),
     ("session",),
     ("qr", "revocation", "_connection"),

@@ -18,7 +18,7 @@ ROOT = tiktok_oauth_session.__name__
 
 #: Modules whose names are public, beside the root and `contrib`.
 MODULES = """
-    errors events keepalive qr
+    errors events keepalive qr webhooks
     stores stores.encrypted stores.redis stores.sql
     testing testing.conformance testing.pytest_plugin
 """

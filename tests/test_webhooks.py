@@ -8,6 +8,8 @@ import threading
 
 import pytest
 from child_processes import let_refreshes_end
+from pages import blocks, run
+from servers import require_module
 
 from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
 from tiktok_oauth_session.errors import WebhookError
@@ -320,3 +322,42 @@ def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session
     with pytest.raises(ReauthorizationRequired):
         make_session(store=store, open_id=key.open_id).get(API)
     assert 1 == len(fake.requests_to("refresh"))
+
+
+# --- the page ------------------------------------------------------------------------------------------
+
+
+def test_page(fake, clock, account):
+    """The program of docs/webhooks.md forgets who has removed the app, and refuses what is not TikTok's."""
+    require_module("flask")
+    application, on_many_machines = blocks("docs/webhooks.md")
+    store, key = account
+    names = {"__name__": "__main__", "store": store, "CLIENT_SECRET": fake.client_secret}
+    run(application, "webhooks.md", names)
+    client = names["app"].test_client()
+    clock.advance(60)
+    headers, body = fake.webhook(AUTHORIZATION_REMOVED, key.open_id, reason=1)
+    forged = client.post("/tiktok/webhook", headers=headers, data=body.replace(b"1}", b"2}"))
+
+    assert (401, b"") == (forged.status_code, forged.data)
+    assert store.load(key) is not None
+    answers = [client.post("/tiktok/webhook", headers=headers, data=body) for _ in range(2)]
+    assert [(200, b"")] * 2 == [(answer.status_code, answer.data) for answer in answers]
+    assert store.load(key) is None
+
+    noted = {}
+
+    class Redis:
+        """As much of a Redis as the page asks for."""
+
+        def set(self, name, value, *, nx, exat):
+            assert nx
+            return None if name in noted else noted.setdefault(name, exat)
+
+    names = {"redis": Redis()}
+    run(on_many_machines, "webhooks.md", names)
+    verify(headers, body, fake.client_secret, is_new=names["is_new"])
+    with pytest.raises(WebhookError) as caught:
+        verify(headers, body, fake.client_secret, is_new=names["is_new"])
+    assert "replayed" == caught.value.error
+    assert [NOW + 361] == list(noted.values())

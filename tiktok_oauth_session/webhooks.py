@@ -28,6 +28,8 @@ TOLERANCE_S = 300.0
 
 _TIME = re.compile("[0-9]{1,12}")
 _SIGNATURE = re.compile("[0-9a-fA-F]{64}")
+#: What JSON may have in an event's fields.
+_TYPES = ((str,), (str,), (str, type(None)), (int,), (dict,))
 
 #: Notes a signature until a time (Unix time, seconds); tells whether it was not noted yet.
 IsNew = Callable[[str, float], bool]
@@ -157,7 +159,11 @@ def _signed(headers: Mapping[str, str]) -> tuple[str, str]:
     parts = [part.strip().partition("=") for part in ",".join(values).split(",")]
     times = [value for name, _, value in parts if name == "t"]
     signatures = [value for name, _, value in parts if name == "s"]
-    if len(times) == len(signatures) == 1 and _TIME.fullmatch(*times) and _SIGNATURE.fullmatch(*signatures):
+    if (
+        len(times) == len(signatures) == 1
+        and _TIME.fullmatch(times[0])
+        and _SIGNATURE.fullmatch(signatures[0])
+    ):
         return times[0], signatures[0]
     raise WebhookError(
         f"The {SIGNATURE_HEADER} header is not t=<seconds>,s=<signature>.", error="signature_malformed"
@@ -171,23 +177,14 @@ def _event(body: bytes) -> WebhookEvent:
         WebhookError: It is not as TikTok documents it.
     """
     try:
-        said = json.loads(body)
+        said: Any = json.loads(body)
         # A string with JSON in it.
-        content = json.loads(said.get("content") or "{}")
-        open_id = said.get("user_openid")
-        event = WebhookEvent(said["event"], said["client_key"], open_id, said["create_time"], content)
+        content: Any = json.loads(said.get("content") or "{}")
+        event = WebhookEvent(
+            said["event"], said["client_key"], said.get("user_openid"), said["create_time"], content
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         event = None
-    if event is None or not _is_well_formed(event):
+    if event is None or not all(type(each) in types for each, types in zip(event, _TYPES, strict=True)):
         raise WebhookError("The webhook's body is not as TikTok documents it.", error="invalid_body")
     return event
-
-
-def _is_well_formed(event: WebhookEvent) -> bool:
-    return (
-        isinstance(event.event, str)
-        and isinstance(event.client_key, str)
-        and isinstance(event.open_id, str | None)
-        and type(event.create_time) is int
-        and isinstance(event.content, dict)
-    )

@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         show(explanation)
         return EXIT_OK
     findings = list(_findings(arguments))
-    table(("CHECK", "RESULT", ""), findings, judged=1)
+    table(("CHECK", "RESULT", ""), findings, judged="RESULT")
     failed = [finding.check for finding in findings if finding.result == FAILED]
     if failed:
         tell(f"To be mended: {', '.join(failed)}.")

@@ -7,7 +7,8 @@ from typing import Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
-from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose_by_name
+from tiktok_oauth_session.cli.stores.default_account import forget_default
 from tiktok_oauth_session.cli.terminal.output import show
 
 
@@ -26,7 +27,8 @@ def add_parser(subcommands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Delete the token."""
     store = stores.open_store(arguments.store)
-    account = choose(store, arguments.account)
+    account = choose_by_name(store, arguments)
     store.delete(account)
+    forget_default(stores.place(arguments.store), account)
     show(f"Logged out: the token of {account.open_id} is deleted here. TikTok has not been told.")
     return EXIT_OK

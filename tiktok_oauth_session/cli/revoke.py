@@ -8,7 +8,8 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.sessions import session_for
-from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose_by_name
+from tiktok_oauth_session.cli.stores.default_account import forget_default
 from tiktok_oauth_session.cli.terminal.output import show
 from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
@@ -28,9 +29,10 @@ def add_parser(subcommands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Revoke, then delete."""
     store = stores.open_store(arguments.store)
-    account = choose(store, arguments.account)
+    account = choose_by_name(store, arguments)
     session = session_for(store, account)
     with finishing_first():
         session.revoke_token()
+    forget_default(stores.place(arguments.store), account)
     show(f"Revoked: TikTok no longer lists the app for {account.open_id}, and its token is deleted.")
     return EXIT_OK

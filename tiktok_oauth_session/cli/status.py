@@ -11,6 +11,7 @@ from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_STORE
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose, find
+from tiktok_oauth_session.cli.stores.default_account import defaults_among
 from tiktok_oauth_session.cli.stores.encrypted import EncryptedToken
 from tiktok_oauth_session.cli.stores.requested_scope import missing_scopes
 from tiktok_oauth_session.cli.terminal.output import moment, print_json, table, tell
@@ -25,6 +26,8 @@ UNCLEAR = "refresh unclear"
 NO_REFRESH = "cannot be refreshed"
 OVER = "log in again"
 DAMAGED = "damaged"
+
+COLUMNS = ("ACCOUNT", "DEFAULT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH")
 
 
 def add_parser(subcommands: Any) -> None:
@@ -44,14 +47,15 @@ def add_parser(subcommands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Show the accounts."""
     store = stores.open_store(arguments.store)
-    keys = [choose(store, arguments.account)] if arguments.account else find(store)
+    keys = [choose(store, arguments)] if arguments.account else find(store)
+    defaults = defaults_among(stores.place(arguments.store), keys, are_all=not arguments.account)
     now = time.time()
     rows = list(_rows(store, keys, now))
     if arguments.json:
-        print_json([_described(*row) for row in rows])
+        print_json([_described(*row, is_default=row[0] in defaults) for row in rows])
     elif rows:
-        lines = [_line(*row, now) for row in rows]
-        table(("ACCOUNT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH"), lines, judged=5)
+        marked = defaults if len(keys) > 1 else []
+        table(COLUMNS, [_line(*row, now, is_default=row[0] in marked) for row in rows], judged=COLUMNS[-1])
     else:
         tell("Nobody is logged in. Run: tiktok-oauth login")
     found = {health for _, _, health in rows}
@@ -93,10 +97,13 @@ def _rows(
                 yield key, token, health_of(token, now)
 
 
-def _line(key: AccountKey, token: TikTokToken, health: str, now: float) -> tuple[str, ...]:
+def _line(
+    key: AccountKey, token: TikTokToken, health: str, now: float, *, is_default: bool
+) -> tuple[str, ...]:
     unknown = "unknown" if health == DAMAGED else "none"
     return (
         key.open_id,
+        "yes" if is_default else "",
         ", ".join(token.scopes) or "unknown",
         ", ".join(missing_scopes(token)) or unknown,
         moment(token.expires_at, now),
@@ -105,9 +112,10 @@ def _line(key: AccountKey, token: TikTokToken, health: str, now: float) -> tuple
     )
 
 
-def _described(key: AccountKey, token: TikTokToken, health: str) -> dict[str, Any]:
+def _described(key: AccountKey, token: TikTokToken, health: str, *, is_default: bool) -> dict[str, Any]:
     return {
         **key._asdict(),
+        "default": is_default,
         "granted_scopes": token.scopes,
         "missing_scopes": missing_scopes(token),
         "expires_at": token.expires_at,

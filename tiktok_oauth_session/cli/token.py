@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tiktok_oauth_session.tokens import Freshness
 
     store = stores.open_store(arguments.store)
-    account = choose(store, arguments.account)
+    account = choose(store, arguments)
     token = store.load(account)
     if token is None or not (token.access_token or token.refresh_token):
         raise Stop(f"{account.open_id} has just been logged out. Run: tiktok-oauth login", EXIT_LOGIN)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.stores import add_option
+from tiktok_oauth_session.cli.stores import add_option, place
+from tiktok_oauth_session.cli.stores.default_account import defaults_among
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--account",
         metavar="OPEN_ID",
-        help="which account, if there are several: its open_id or how it begins",
+        help="which account, if there are several and it is not the default: its open_id or how it begins",
     )
     add_option(parser)
 
@@ -30,12 +31,37 @@ def find(store: TokenStore) -> list[AccountKey]:
     return sorted(store.keys(credentials.setting(credentials.CLIENT_KEY) or None))
 
 
-def choose(store: TokenStore, wanted: str | None) -> AccountKey:
-    """Return the account that is meant, whether or not its token can be read.
+def choose(store: TokenStore, arguments: argparse.Namespace) -> AccountKey:
+    """Return the account that is meant, whether or not its token can be read; the default, if none is named.
 
     Raises:
         Stop: There is none, or more than one could be meant.
     """
+    if arguments.account is None:
+        known = find(store)
+        meant = defaults_among(place(arguments.store), known)
+        if len(meant) == 1 == len({key.client_key for key in known}):
+            return meant[0]
+    how = "pass --account (see tiktok-oauth accounts), or make one the default with tiktok-oauth switch"
+    return choose_by_name(store, arguments, how)
+
+
+def choose_by_name(
+    store: TokenStore,
+    arguments: argparse.Namespace,
+    how: str = "pass --account (see tiktok-oauth accounts)",
+) -> AccountKey:
+    """Return the account that is named, or the only one, whether or not its token can be read.
+
+    Args:
+        store: The store.
+        arguments: The command's.
+        how: How to name one.
+
+    Raises:
+        Stop: There is none, or more than one could be meant.
+    """
+    wanted = arguments.account
     named = _named(wanted)
     if named is not None and _is_there(store, named):
         return named
@@ -47,11 +73,9 @@ def choose(store: TokenStore, wanted: str | None) -> AccountKey:
     if not meant:
         raise Stop(f"No account {wanted} is logged in; see tiktok-oauth accounts.", EXIT_LOGIN)
     if len(meant) > 1:
-        raise Stop(
-            f"{len(meant)} accounts could be meant: pass --account (see tiktok-oauth accounts) or set "
-            f"{credentials.CLIENT_KEY}.",
-            EXIT_USAGE,
-        )
+        several_apps = len({key.client_key for key in meant}) > 1
+        how = f"they are of several apps, so set {credentials.CLIENT_KEY}" if several_apps else how
+        raise Stop(f"{len(meant)} accounts could be meant: {how}.", EXIT_USAGE)
     return meant[0]
 
 

@@ -43,10 +43,8 @@ def test_login__no_browser(start, fake, tokens):
     (key,) = tokens.keys()
     token = tokens.load(key)
     assert (0, "Logged in") == (code, heading)
-    assert (
-        f"Logged in: {key.open_id}\nGranted: user.info.basic, video.list\nNot granted: user.info.stats\n"
-        in out
-    )
+    assert f"Logged in: {key.open_id} ({fake.users[0].display_name})\n" in out
+    assert "\nGranted: user.info.basic, video.list\nNot granted: user.info.stats\n" in out
     assert "user.info.basic,video.list" == token["scope"]
     assert "user.info.basic,video.list,user.info.stats" == token["requested_scope"]
     assert [] == [secret for secret in (token["access_token"], token["refresh_token"]) if secret in out + err]

@@ -9,6 +9,7 @@ from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose_by_name
 from tiktok_oauth_session.cli.stores.default_account import forget_default
+from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal.output import show
 
 
@@ -28,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Delete the token."""
     store = stores.open_store(arguments.store)
     account = choose_by_name(store, arguments)
+    who = with_name(account.open_id, name_in(store, account))
     store.delete(account)
     forget_default(stores.place(arguments.store), account)
-    show(f"Logged out: the token of {account.open_id} is deleted here. TikTok has not been told.")
+    show(f"Logged out: the token of {who} is deleted here. TikTok has not been told.")
     return EXIT_OK

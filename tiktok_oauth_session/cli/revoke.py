@@ -10,6 +10,7 @@ from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.sessions import session_for
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose_by_name
 from tiktok_oauth_session.cli.stores.default_account import forget_default
+from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal.output import show
 from tiktok_oauth_session.cli.terminal.signals import finishing_first
 
@@ -30,9 +31,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Revoke, then delete."""
     store = stores.open_store(arguments.store)
     account = choose_by_name(store, arguments)
+    who = with_name(account.open_id, name_in(store, account))
     session = session_for(store, account)
     with finishing_first():
         session.revoke_token()
     forget_default(stores.place(arguments.store), account)
-    show(f"Revoked: TikTok no longer lists the app for {account.open_id}, and its token is deleted.")
+    show(f"Revoked: TikTok no longer lists the app for {who}, and its token is deleted.")
     return EXIT_OK

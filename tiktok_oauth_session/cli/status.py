@@ -13,7 +13,7 @@ from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_STORE
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose, find
 from tiktok_oauth_session.cli.stores.default_account import defaults_among
 from tiktok_oauth_session.cli.stores.encrypted import EncryptedToken
-from tiktok_oauth_session.cli.stores.requested_scope import missing_scopes
+from tiktok_oauth_session.cli.stores.login_notes import missing_scopes, name_of
 from tiktok_oauth_session.cli.terminal.output import moment, print_json, table, tell
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ NO_REFRESH = "cannot be refreshed"
 OVER = "log in again"
 DAMAGED = "damaged"
 
-COLUMNS = ("ACCOUNT", "DEFAULT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH")
+COLUMNS = ("ACCOUNT", "NAME", "DEFAULT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH")
 
 
 def add_parser(subcommands: Any) -> None:
@@ -103,6 +103,7 @@ def _line(
     unknown = "unknown" if health == DAMAGED else "none"
     return (
         key.open_id,
+        name_of(token),
         "yes" if is_default else "",
         ", ".join(token.scopes) or "unknown",
         ", ".join(missing_scopes(token)) or unknown,
@@ -115,6 +116,7 @@ def _line(
 def _described(key: AccountKey, token: TikTokToken, health: str, *, is_default: bool) -> dict[str, Any]:
     return {
         **key._asdict(),
+        "display_name": name_of(token) or None,
         "default": is_default,
         "granted_scopes": token.scopes,
         "missing_scopes": missing_scopes(token),

@@ -10,6 +10,7 @@ from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.stores.account_option import choose_by_name, find
 from tiktok_oauth_session.cli.stores.default_account import defaults_among, make_default
+from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal import prompts
 from tiktok_oauth_session.cli.terminal.output import show, tell
 
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     store, place = stores.open_store(arguments.store), stores.place(arguments.store)
     account = _meant(store, place, arguments)
     make_default(place, account)
-    show(f"Default account: {account.open_id}")
+    show(f"Default account: {with_name(account.open_id, name_in(store, account))}")
     return EXIT_OK
 
 
@@ -56,13 +57,13 @@ def _meant(store: TokenStore, place: str, arguments: argparse.Namespace) -> Acco
         if len(known) == 2 and len(others) == 1:  # noqa: PLR2004 - one, and the other one
             return others[0]
         if prompts.somebody_is_there():
-            return _ask(known)
+            return _ask(store, known)
     return choose_by_name(store, arguments, "name one (see tiktok-oauth accounts)")
 
 
-def _ask(known: Sequence[AccountKey]) -> AccountKey:
+def _ask(store: TokenStore, known: Sequence[AccountKey]) -> AccountKey:
     numbered = {str(number): key for number, key in enumerate(known, 1)}
-    tell(*(f"{number}  {key.open_id}" for number, key in numbered.items()))
+    tell(*(f"{n}  {with_name(key.open_id, name_in(store, key))}" for n, key in numbered.items()))
     answer = prompts.ask(f"Which one (1-{len(known)})? ")
     if answer not in numbered:
         raise Stop("None of them was chosen.", EXIT_USAGE)

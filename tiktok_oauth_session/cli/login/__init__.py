@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.login.display_name import ask_for_name
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.redirect_uris import (
@@ -17,7 +18,7 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
     takes_any_port,
     with_port,
 )
-from tiktok_oauth_session.cli.stores.requested_scope import keep_requested_scope
+from tiktok_oauth_session.cli.stores.login_notes import keep_notes, with_name
 from tiktok_oauth_session.cli.terminal.output import moment, show, tell
 from tiktok_oauth_session.cli.terminal.prompts import confirm
 
@@ -101,8 +102,13 @@ def run(arguments: argparse.Namespace) -> int:
         platform=surface,
     )
     token = _log_in(session, arguments)
-    keep_requested_scope(store, session)
-    _report(session, token)
+    name = ""
+    try:
+        name = ask_for_name(session, token)
+    finally:
+        # Ctrl-C may end the wait for a name.
+        keep_notes(store, session, name)
+    _report(session, token, name)
     if app.asked_for and confirm(f"Keep the client key and secret in {credentials.path()}?"):
         _keep(app)
     return EXIT_OK
@@ -172,9 +178,9 @@ def _keep(app: credentials.Credentials) -> None:
         tell(f"They could not be kept: {error.strerror or error}. You are logged in all the same.")
 
 
-def _report(session: TikTokOAuth2Session, token: TikTokToken) -> None:
+def _report(session: TikTokOAuth2Session, token: TikTokToken, name: str) -> None:
     now = time.time()
-    show(f"Logged in: {token.open_id}")
+    show(f"Logged in: {with_name(token.open_id, name)}")
     show(f"Granted: {', '.join(session.granted_scopes) or 'nothing'}")
     if session.missing_scopes:
         show(f"Not granted: {', '.join(session.missing_scopes)}")

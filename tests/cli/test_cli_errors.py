@@ -35,7 +35,8 @@ def test_bad__refresh_token_expired(run, fake, logged_in, command):
 
     assert [(3, "")] * 2 == [result[:2] for result in results]
     assert [1, 1] == [len(result.err.splitlines()) for result in results]
-    assert all(result.err.endswith("Run: tiktok-oauth login\n") for result in results)
+    assert all(" Run: tiktok-oauth login. See https://" in result.err for result in results)
+    assert all(result.err.endswith("/gotchas.html#invalid_grant\n") for result in results)
     assert 1 == len(fake.requests_to("refresh"))
 
 
@@ -57,6 +58,35 @@ def test_bad__busy(run, fake, logged_in):
     fake.fail("refresh", "status", status=503, times=None)
 
     assert 4 == run("refresh").code
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "status"),
+    [
+        (["refresh"], "invalid_client", 401),
+        (["revoke"], "invalid_request", 400),
+        (["api", "user/info", "-f", "fields=open_id"], "scope_not_authorized", 401),
+        (["api", "user/info"], "invalid_params", 400),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_bad__explained_on_the_site(run, fake, logged_in, command, error, status):
+    """An error of TikTok's names the page that explains it, at the end of its one line."""
+    logged_in()
+    fake.fail("*", "error", error=error, status=status)
+    code, _, err = run(*command)
+
+    assert 0 != code
+    assert err.endswith(f"/gotchas.html#{error}\n")
+    assert 1 == len(err.splitlines())
+
+
+def test_bad__explained_nowhere(run, fake, logged_in):
+    """One that nobody has written about names none."""
+    logged_in()
+    fake.fail("*", "error", error="brand_new", status=400)
+
+    assert "gotchas" not in run("refresh").err
 
 
 @pytest.mark.parametrize("command", ["token", "refresh", "revoke"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tiktok_oauth_session.cli import stores
-from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop, see
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.error_page import explain
@@ -154,9 +154,9 @@ def _key_finding(session: TikTokOAuth2Session) -> Finding:
         session.fetch_client_token()
     except TokenError as error:
         if error.error in ("invalid_client", "no_reply"):
-            return Finding("key and secret", FAILED, " ".join(str(error).split()))
+            return Finding("key and secret", FAILED, f"{' '.join(str(error).split())}{see(error)}")
         # Not every app may have a token of its own, but TikTok looks at the key and the secret first.
-        return Finding("key and secret", UNKNOWN, f"TikTok answered {error.error}")
+        return Finding("key and secret", UNKNOWN, f"TikTok answered {error.error}.{see(error)}")
     return Finding("key and secret", PASSED, "TikTok accepts them")
 
 

@@ -14,6 +14,40 @@ def test_bad__nobody(run, command):
     assert (3, "", "tiktok-oauth: Nobody is logged in. Run: tiktok-oauth login\n") == run(command)
 
 
+@pytest.mark.parametrize("command", ["token", "logout", "status", "switch"])
+def test_bad__nobody_in_this_store(run, home, monkeypatch, command):
+    """Where it is not the usual store, the one that was looked in is named, without its secrets."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE", f"file://{home}/mine")
+    code, _, err = run(command)
+
+    assert 3 == code
+    assert f"Nobody is logged in: {home}/mine has no account. Run: tiktok-oauth login\n" in err
+
+
+@pytest.mark.parametrize("command", ["token", "logout", "status", "switch"])
+def test_bad__nobody_of_this_app(run, logged_in, command):
+    """If others are logged in with another key, that key is named."""
+    logged_in(client_key="another-app")
+    code, _, err = run(command)
+
+    assert 3 == code
+    assert (
+        "Nobody is logged in with the client key sbaw-test-key, but somebody is with another-app: set " in err
+    )
+    assert "TIKTOK_CLIENT_KEY to the one that is meant, or run: tiktok-oauth login\n" in err
+
+
+def test_bad__several_apps(run, logged_in, monkeypatch):
+    """If no key is set, and there are accounts of several, that is what is missing: exit code 2."""
+    logged_in()
+    logged_in(client_key="another-app")
+    monkeypatch.delenv("TIKTOK_CLIENT_KEY")
+    code, _, err = run("token")
+
+    assert 2 == code
+    assert "2 accounts could be meant: they are of several apps, so set TIKTOK_CLIENT_KEY.\n" in err
+
+
 @pytest.mark.parametrize("command", ["token", "refresh", "revoke", "logout", "status"])
 def test_bad__unknown_account(run, logged_in, command):
     """An account that is not there: exit code 3, and where to look."""

@@ -528,6 +528,16 @@ def test_elsewhere__import_over_a_secret(run, home, fake, github, put):
     assert before != github.value(NAME)
 
 
+@pytest.mark.parametrize("command", ["status", "token", "logout"])
+def test_elsewhere__nobody_can_look(run, put, command):
+    """Outside a job nobody can tell who is logged in: exit code 3, and that is said."""
+    put()
+    code, _, err = run(command)
+
+    assert 3 == code
+    assert f"Only a workflow's job can read {URL}: whether somebody is logged in cannot be told here." in err
+
+
 def test_elsewhere__several(run, home, fake, github):
     """Two accounts do not fit into one secret: the first stays."""
     (home / "theirs").write_text(json.dumps([fake.issue_token(user=fake.add_user(u)) for u in ("a", "b")]))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_STORE
-from tiktok_oauth_session.cli.stores.account_option import add_options, choose, find
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose, find, nobody
 from tiktok_oauth_session.cli.stores.default_account import defaults_among
 from tiktok_oauth_session.cli.stores.encrypted import EncryptedToken
 from tiktok_oauth_session.cli.stores.login_notes import missing_scopes, name_of
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         marked = defaults if len(keys) > 1 else []
         table(COLUMNS, [_line(*row, now, is_default=row[0] in marked) for row in rows], judged=COLUMNS[-1])
     else:
-        tell("Nobody is logged in. Run: tiktok-oauth login")
+        tell(nobody(store, arguments.store))
     found = {health for _, _, health in rows}
     if DAMAGED in found:
         return EXIT_STORE

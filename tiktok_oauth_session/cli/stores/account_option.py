@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
+from tiktok_oauth_session.cli.settings.folders import tokens_folder
 from tiktok_oauth_session.cli.stores import add_option, place
 from tiktok_oauth_session.cli.stores.default_account import defaults_among
+from tiktok_oauth_session.cli.stores.urls import GITHUB_SECRET
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -29,6 +31,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def find(store: TokenStore) -> list[AccountKey]:
     """Return the accounts of the store: of the app whose key is set, or of all apps."""
     return sorted(store.keys(credentials.setting(credentials.CLIENT_KEY) or None))
+
+
+def nobody(store: TokenStore, option: str | None) -> str:
+    """Return what to say of a store that has no account of the app whose key is set.
+
+    Args:
+        store: The store.
+        option: What ``--store`` says.
+    """
+    # Slow to import.
+    from tiktok_oauth_session.cli.stores.gh import is_job
+
+    where = place(option)
+    if where.startswith(f"{GITHUB_SECRET}://") and not is_job():
+        return f"Only a workflow's job can read {where}: whether somebody is logged in cannot be told here."
+    mine = credentials.setting(credentials.CLIENT_KEY)
+    other = next(iter(store.keys(None)), None) if mine else None
+    if other is not None:
+        return (
+            f"Nobody is logged in with the client key {mine}, but somebody is with {other.client_key}: set "
+            f"{credentials.CLIENT_KEY} to the one that is meant, or run: tiktok-oauth login"
+        )
+    what = "" if where == str(tokens_folder()) else f": {where} has no account"
+    return f"Nobody is logged in{what}. Run: tiktok-oauth login"
 
 
 def choose(store: TokenStore, arguments: argparse.Namespace) -> AccountKey:
@@ -67,7 +93,7 @@ def choose_by_name(
         return named
     known = find(store)
     if not known:
-        raise Stop("Nobody is logged in. Run: tiktok-oauth login", EXIT_LOGIN)
+        raise Stop(nobody(store, arguments.store), EXIT_LOGIN)
     exact = [key for key in known if key.open_id == wanted]
     meant = exact or [key for key in known if key.open_id.startswith(wanted or "")]
     if not meant:

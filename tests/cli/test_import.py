@@ -544,3 +544,17 @@ def test_output__hostile_open_id(run, written):
     code, out, _ = run("import", written({"refresh_token": "rft.x", "open_id": "a\x1b[2J"}))
 
     assert (0, False) == (code, "\x1b" in out)
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ('{"access_token": "a",\n "open_id": }', ": Expecting value: line 2 column 13 (char 34)"),
+        ("[" * 100_000, ""),
+    ],
+)
+def test_bad__broken_json(run, written, content, where):
+    """Broken JSON is called that, with the place, and without what stands there."""
+    _, _, err = run("import", written(content))
+
+    assert f"tiktok-oauth: This begins like JSON and is none{where}.\n" == err

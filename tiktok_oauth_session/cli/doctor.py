@@ -23,6 +23,7 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
     with_port,
 )
 from tiktok_oauth_session.cli.stores.account_option import find
+from tiktok_oauth_session.cli.stores.urls import is_github_secret
 from tiktok_oauth_session.cli.terminal.output import show, table, tell
 from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores.private_directories import complaints_about
@@ -114,9 +115,13 @@ def _store_findings(option: str | None) -> Iterator[Finding]:
     except (Stop, StoreError) as error:
         yield Finding("store", FAILED, str(error))
         return
-    directory = getattr(store, "directory", None)
-    where = directory or type(store).__name__
+    where = stores.place(option)
+    if is_github_secret(where):
+        words = "may be seen; whether it may be written, only a login or a refresh tells"
+        yield Finding("store", UNKNOWN, f"{where} {words}")
+        return
     yield Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
+    directory = getattr(store, "directory", None)
     if directory and (complaints := complaints_about(directory)):
         yield Finding("store's folder", FAILED, "; ".join(complaints))
 

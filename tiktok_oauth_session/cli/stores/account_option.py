@@ -11,7 +11,7 @@ from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.folders import tokens_folder
 from tiktok_oauth_session.cli.stores import add_option, place
 from tiktok_oauth_session.cli.stores.default_account import defaults_among
-from tiktok_oauth_session.cli.stores.urls import GITHUB_SECRET
+from tiktok_oauth_session.cli.stores.urls import is_github_secret
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -44,7 +44,7 @@ def nobody(store: TokenStore, option: str | None) -> str:
     from tiktok_oauth_session.cli.stores.gh import is_job
 
     where = place(option)
-    if where.startswith(f"{GITHUB_SECRET}://") and not is_job():
+    if is_github_secret(where) and not is_job():
         return f"Only a workflow's job can read {where}: whether somebody is logged in cannot be told here."
     mine = credentials.setting(credentials.CLIENT_KEY)
     other = next(iter(store.keys(None)), None) if mine else None

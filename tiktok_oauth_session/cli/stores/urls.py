@@ -27,7 +27,7 @@ SQLITE_MODE = 0o600
 CONNECTIONS = 15
 
 _REDIS = ("redis", "rediss", "unix")
-GITHUB_SECRET = "github-secret"
+_GITHUB_SECRET = "github-secret"
 #: The drivers that SQLAlchemy does not look for by itself.
 _DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql")}
 #: What the options of all drivers that hold a secret have in their names.
@@ -57,7 +57,7 @@ def store_at(url: str) -> TokenStore:
         return FileStore(folder)
     if scheme in _REDIS:
         return _redis_store(url, scheme)
-    if scheme == GITHUB_SECRET:
+    if scheme == _GITHUB_SECRET:
         from tiktok_oauth_session.cli.stores.github_secret import github_secret_store
 
         with _malformed(ValueError):
@@ -74,7 +74,7 @@ def place_of(url: str) -> str:
     folder, scheme = _folder_or_scheme(url)
     if folder:
         return str(Path(folder).expanduser().absolute())
-    if scheme in (*_REDIS, GITHUB_SECRET):
+    if scheme in (*_REDIS, _GITHUB_SECRET):
         parts = urlsplit(url)
         return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     import sqlalchemy
@@ -85,6 +85,11 @@ def place_of(url: str) -> str:
         database = str(Path(database).absolute())
     bare = sqlalchemy.URL.create(address.drivername, None, None, address.host, address.port, database)
     return bare.render_as_string()
+
+
+def is_github_secret(place: str) -> bool:
+    """Tell whether a store, as `place_of` calls it, is a secret of GitHub Actions."""
+    return place.startswith(f"{_GITHUB_SECRET}://")
 
 
 def _folder_or_scheme(url: str) -> tuple[str, str]:

@@ -107,7 +107,7 @@ def test_login__cancelled(begin, tabs, state):
     page.get_by_role("button", name="Cancel").click()
     page.wait_for_url("**/callback/**")
 
-    assert "Not logged in" == heading(page)
+    assert "This login did not work" == heading(page)
     code, _, err = command.end()
     assert 1 == code
     assert "access_denied" in err

@@ -127,8 +127,8 @@ def test_login__cancelled(start, fake, state):
     heading = visit(fake.authorize(command.see_login(), deny=True))
     code, out, err = command.end()
 
-    assert (1, "", "Not logged in") == (code, out, heading)
-    assert "tiktok-oauth: The user is not logged in: access_denied. The user said no" in err
+    assert (1, "", "This login did not work") == (code, out, heading)
+    assert "tiktok-oauth: The login did not work: access_denied. The user said no" in err
     assert {} == state()
 
 
@@ -197,7 +197,7 @@ def test_login__exchange_fails(start, fake, state):
     heading = visit(fake.authorize(command.see_login()))
     code, _, err = command.end()
 
-    assert (1, "Not logged in") == (code, heading)
+    assert (1, "This login did not work") == (code, heading)
     assert "tiktok-oauth: TikTok issued no token: invalid_request: Code verifier is invalid." in err
     assert {} == state()
 
@@ -443,6 +443,6 @@ def test_bad__token_cannot_be_saved(start, fake, tokens, home):
     heading = visit(fake.authorize(address))
     code, out, err = command.end()
 
-    assert (5, "", "Not logged in") == (code, out, heading)
+    assert (5, "", "This login did not work") == (code, out, heading)
     assert "could not be saved and is lost: log in again." in err.splitlines()[-1]
     assert [] == [token for token in fake.tokens if token["access_token"] in err]

@@ -158,21 +158,32 @@ def test_login__port(start, fake):
         assert 0 == command.end().code
 
 
-def test_login__port_taken(run):
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        (["--port", "{port}"], "take any free one with --port 0"),
+        (["--redirect-uri", "http://127.0.0.1:{port}/callback/"], "use --paste, which needs none"),
+    ],
+    ids=["option", "registered"],
+)
+def test_login__port_taken(run, options, way_out):
     """A port that is in use: exit code 2, and what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, out, err = run("login", "--no-browser", "--port", str(port))
+        code, out, err = run("login", "--no-browser", *(each.format(port=port) for each in options))
 
     assert (2, "") == (code, out)
-    assert f"tiktok-oauth: Port {port} of this machine cannot be had (Address already in use)" in err
+    complaint = (
+        f"tiktok-oauth: Port {port} of this machine cannot be had (Address already in use): end what uses it"
+    )
+    assert f"{complaint}, or {way_out}.\n" in err
 
 
 def test_login__timeout(run, state):
     """Nobody comes: exit code 1 and the causes, since TikTok shows mistakes on its own page."""
-    code, out, err = run("login", "--no-browser", "--timeout", "1")
+    code, out, err = run("login", "--no-browser", "--timeout", "1", "--port", "0")
 
     assert (1, "") == (code, out)
     assert "tiktok-oauth: Nobody logged in within 1 s. TikTok shows mistakes in an app's settings" in err
@@ -367,7 +378,6 @@ def test_qr__without_segno(run, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--port", "0"], "'0' is no port number"),
         (["--port", "65536"], "'65536' is no port number"),
         (["--port", "http"], "'http' is no port number"),
         (["--timeout", "-1"], "'-1' is no number of seconds"),

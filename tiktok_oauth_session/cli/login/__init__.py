@@ -53,7 +53,7 @@ def add_parser(subcommands: Any) -> None:
         "free port)",
     )
     parser.add_argument(
-        "--port", type=_port, metavar="NUMBER", help="the port to wait on (default: a free one)"
+        "--port", type=_port, metavar="NUMBER", help="the port to wait on; 0 takes a free one (default: 0)"
     )
     parser.add_argument(
         "--timeout",
@@ -126,8 +126,13 @@ def _log_in(session: TikTokOAuth2Session, arguments: argparse.Namespace) -> TikT
         return log_in_by_paste(session, ask_again=ask_again)
     from tiktok_oauth_session.cli.login.browser import log_in_by_browser
 
-    open_browser = not arguments.no_browser
-    return log_in_by_browser(session, arguments.timeout, open_browser=open_browser, ask_again=ask_again)
+    return log_in_by_browser(
+        session,
+        arguments.timeout,
+        any_port=arguments.port is not None,
+        open_browser=not arguments.no_browser,
+        ask_again=ask_again,
+    )
 
 
 # --- options ---------------------------------------------------------------------------------------
@@ -148,7 +153,7 @@ def _redirect_uri(arguments: argparse.Namespace) -> str | None:
     if arguments.port is not None:
         if not takes_any_port(uri):
             raise Stop(f"--port does not fit the redirect URI {uri}, which has its own.", EXIT_USAGE)
-        uri = with_port(uri, arguments.port)
+        uri = with_port(uri, arguments.port) if arguments.port else uri
     if not is_of_this_machine(uri) and not arguments.paste:
         tell(f"{uri} is not on this machine, so its address has to be pasted.")
     if uri.startswith("https://") and is_of_this_machine(uri) and not arguments.paste:
@@ -157,7 +162,7 @@ def _redirect_uri(arguments: argparse.Namespace) -> str | None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
+    if not text.isdecimal() or not 0 <= int(text) <= HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port number")
     return int(text)
 

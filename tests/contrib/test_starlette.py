@@ -396,7 +396,7 @@ def refused(browser, callback, caplog):
         answer = browser.get(callback)
 
     assert 400 == answer.status_code
-    assert "You are not logged in." in answer.text
+    assert "This login did not work." in answer.text
     assert '<a href="/tiktok/login">Log in with TikTok</a>' in answer.text
     assert 1 == len(caplog.records), "the log says why"
     assert 303 == browser.get("/def").status_code
@@ -605,7 +605,7 @@ def test_errors__own_looks(fake, router):
     answer = Browser(fake, fastapi_app(router(Mine))).get("/tiktok/callback")
 
     assert 400 == answer.status_code
-    assert answer.json()["mine"].startswith("You are not logged in.")
+    assert answer.json()["mine"].startswith("This login did not work.")
 
 
 def asked_for(app, path, query):

@@ -185,14 +185,14 @@ class TikTokRouter(Router):
             try:
                 onward = await self._finish_login(request, session)
             except TikTokOAuthError as error:
-                return self._failed(request, error)
+                return self._failed(request, error, "This login did not work.")
             # Whoever was logged in here is so no more, whatever becomes of this login.
             self.log_out(request)
             try:
                 answer = await self._decided(request, session)
             except ReauthorizationRequired as error:
                 # Not led to the login, and back to this page, whose code is spent.
-                return self._failed(request, error)
+                return self._failed(request, error, "This login did not work.")
         request.session[OPEN_ID] = session.open_id
         return answer or RedirectResponse(onward, 303)
 
@@ -238,10 +238,10 @@ class TikTokRouter(Router):
             return RedirectResponse(f"{self.login_url}?{urlencode({'next': here})}", 303)
         return self.page(request, 401, "You are not logged in.", {})
 
-    def _failed(self, request: Request, error: Any) -> Response:
+    def _failed(self, request: Request, error: Any, what: str = "You are not logged in.") -> Response:
         if needs_a_new_login(error):
             log.warning("%s", error)
-            words = f"You are not logged in. {error.description}".strip()
+            words = f"{what} {error.description}".strip()
         else:
             log.error("%s", error)
             words = "This does not work just now. Please try again later."

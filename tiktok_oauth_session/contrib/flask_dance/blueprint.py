@@ -39,8 +39,8 @@ REMEMBERED_LOGINS = 4
 UNAVAILABLE = "temporarily_unavailable"
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Not logged in</title></head>
-<body><h1>You are not logged in</h1><p>{words}</p>
+<html lang="en"><head><meta charset="utf-8"><title>This login did not work</title></head>
+<body><h1>This login did not work</h1><p>{words}</p>
 <p><a href="{login}">Log in with TikTok</a></p></body></html>
 """
 #: Its address holds a code.

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from tiktok_oauth_session._oauth import error_codes
-from tiktok_oauth_session.cli.settings import error_page
+from tiktok_oauth_session.cli.settings import error_page, redirect_uris
 
 TOP = Path(__file__).parents[1]
 PAGE = (TOP / "docs/gotchas.md").read_text("utf-8")
@@ -46,4 +46,8 @@ def test_gotchas_page__address():
     (site,) = re.findall(r"^Documentation = (\S+)$", metadata["metadata"]["project_urls"], re.MULTILINE)
 
     assert f"{site}gotchas.html#invalid_grant" == error_codes.page_about("invalid_grant")
+    assert (f"{site}gotchas.html#redirect-uris", 1) == (
+        redirect_uris.RULES,
+        PAGE.count("\n### Redirect URIs\n"),
+    )
     assert ["", ""] == [error_codes.page_about(error) for error in ("a_code_that_nobody_knows", None)]

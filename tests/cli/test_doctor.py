@@ -88,6 +88,7 @@ def test_doctor__redirect_uri_against_the_rules(run):
 
     assert "failed" == results(result.out)["redirect URI"]
     assert "http://app.example/cb is not https" in result.out
+    assert "gotchas.html#redirect-uris" in result.out
 
 
 def test_doctor__port_taken(run):

@@ -17,6 +17,7 @@ from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.error_page import explain
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
+    RULES,
     UNUSED_PORT,
     complaint_about,
     is_of_this_machine,
@@ -87,8 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     uri = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI) or DEFAULT_REDIRECT_URI
     complaint = complaint_about(uri)
-    yield Finding("redirect URI", FAILED if complaint else PASSED, f"{uri} {complaint}" if complaint else uri)
-    if not complaint:
+    if complaint:
+        yield Finding("redirect URI", FAILED, f"{uri} {complaint}. See {RULES}")
+    else:
+        yield Finding("redirect URI", PASSED, uri)
         yield from _port_finding(uri)
     yield from _store_findings(arguments.store)
     key, secret = (credentials.setting(name) for name in (credentials.CLIENT_KEY, credentials.CLIENT_SECRET))
@@ -103,7 +106,7 @@ def _port_finding(uri: str) -> Iterator[Finding]:
         return
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", port)) == 0
-    words = "is in use by another program" if taken else "is free"
+    words = "is in use by another program: end that, or log in with --paste" if taken else "is free"
     yield Finding("port", FAILED if taken else PASSED, f"{port} {words}")
 
 

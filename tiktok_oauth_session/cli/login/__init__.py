@@ -13,6 +13,7 @@ from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
+    RULES,
     complaint_about,
     is_of_this_machine,
     takes_any_port,
@@ -149,7 +150,7 @@ def _redirect_uri(arguments: argparse.Namespace) -> str | None:
         return given or None
     uri = given or DEFAULT_REDIRECT_URI
     if complaint := complaint_about(uri):
-        raise Stop(f"The redirect URI {uri} {complaint}.", EXIT_USAGE)
+        raise Stop(f"The redirect URI {uri} {complaint}. See {RULES}", EXIT_USAGE)
     if arguments.port is not None:
         if not takes_any_port(uri):
             raise Stop(f"--port does not fit the redirect URI {uri}, which has its own.", EXIT_USAGE)

@@ -45,7 +45,7 @@ def test_bad__several_apps(run, logged_in, monkeypatch):
     code, _, err = run("token")
 
     assert 2 == code
-    assert "2 accounts could be meant: they are of several apps, so set TIKTOK_CLIENT_KEY.\n" in err
+    assert "2 accounts of several apps could be meant: set TIKTOK_CLIENT_KEY.\n" in err
 
 
 @pytest.mark.parametrize("command", ["token", "refresh", "revoke", "logout", "status"])

@@ -190,7 +190,7 @@ def test_default__not_for_what_ends_a_connection(run, fake, log_in, kept, comman
     assert "b" in kept.read_text()
     log_in("a")
     run(command, "--account", "b")
-    assert {} == json.loads(kept.read_text())
+    assert [{}] == list(json.loads(kept.read_text()).values())
 
 
 # --- seeing it -----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
-from tiktok_oauth_session.cli.stores.account_option import add_options, choose_by_name
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 from tiktok_oauth_session.cli.stores.default_account import forget_default
 from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal.output import show
@@ -21,14 +21,14 @@ def add_parser(subcommands: Any) -> None:
         description="Delete an account's token here. The connection goes on existing at TikTok: `revoke` "
         "ends it there.",
     )
-    add_options(parser)
+    add_options(parser, otherwise="the only one")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Delete the token."""
     store = stores.open_store(arguments.store)
-    account = choose_by_name(store, arguments)
+    account = choose(store, arguments, follows_default=False)
     who = with_name(account.open_id, name_in(store, account))
     store.delete(account)
     forget_default(stores.place(arguments.store), account)

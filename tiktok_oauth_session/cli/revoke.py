@@ -10,7 +10,7 @@ from tiktok_oauth_session._oauth.error_codes import Meaning, exit_code_for, mean
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, Stop, see
 from tiktok_oauth_session.cli.sessions import session_for
-from tiktok_oauth_session.cli.stores.account_option import add_options, choose_by_name
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 from tiktok_oauth_session.cli.stores.default_account import forget_default
 from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal.output import show
@@ -28,14 +28,14 @@ def add_parser(subcommands: Any) -> None:
         description="Revoke an account's token at TikTok, so that the app vanishes from the user's connected "
         "apps, then delete it here.",
     )
-    add_options(parser)
+    add_options(parser, otherwise="the only one")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Revoke, then delete."""
     store = stores.open_store(arguments.store)
-    account = choose_by_name(store, arguments)
+    account = choose(store, arguments, follows_default=False)
     who = with_name(account.open_id, name_in(store, account))
     session = session_for(store, account)
     try:

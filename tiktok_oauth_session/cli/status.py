@@ -40,7 +40,7 @@ def add_parser(subcommands: Any) -> None:
         "login, and with 5 if what is stored for one is damaged.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON; times are Unix seconds")
-    add_options(parser)
+    add_options(parser, otherwise="all")
     parser.set_defaults(run=run)
 
 

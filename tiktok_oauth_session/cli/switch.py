@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.stores.account_option import choose_by_name, find
+from tiktok_oauth_session.cli.stores.account_option import choose, find
 from tiktok_oauth_session.cli.stores.default_account import defaults_among, make_default
 from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal import prompts
@@ -58,7 +58,7 @@ def _meant(store: TokenStore, place: str, arguments: argparse.Namespace) -> Acco
             return others[0]
         if prompts.somebody_is_there():
             return _ask(store, known)
-    return choose_by_name(store, arguments, "name one (see tiktok-oauth accounts)")
+    return choose(store, arguments, follows_default=False, name_one="name one")
 
 
 def _ask(store: TokenStore, known: Sequence[AccountKey]) -> AccountKey:

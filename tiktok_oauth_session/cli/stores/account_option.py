@@ -18,12 +18,17 @@ if TYPE_CHECKING:
     from tiktok_oauth_session.tokens import AccountKey
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a subcommand the options that choose an account."""
+def add_options(
+    parser: argparse.ArgumentParser, *, otherwise: str = "the only one, or what switch chose"
+) -> None:
+    """Give a subcommand the options that choose an account.
+
+    Args:
+        parser: The subcommand's.
+        otherwise: Whom it means if none is named.
+    """
     parser.add_argument(
-        "--account",
-        metavar="OPEN_ID",
-        help="which account, if there are several and it is not the default: its open_id or how it begins",
+        "--account", metavar="OPEN_ID", help=f"whose: the open_id or how it begins (default: {otherwise})"
     )
     add_option(parser)
 
@@ -57,40 +62,49 @@ def nobody(store: TokenStore, option: str | None) -> str:
     return f"Nobody is logged in{what}. Run: tiktok-oauth login"
 
 
-def choose(store: TokenStore, arguments: argparse.Namespace) -> AccountKey:
-    """Return the account that is meant, whether or not its token can be read; the default, if none is named.
-
-    Raises:
-        Stop: There is none, or more than one could be meant.
-    """
-    if arguments.account is None:
-        known = find(store)
-        meant = defaults_among(place(arguments.store), known)
-        if len(meant) == 1 == len({key.client_key for key in known}):
-            return meant[0]
-    how = "pass --account (see tiktok-oauth accounts), or make one the default with tiktok-oauth switch"
-    return choose_by_name(store, arguments, how)
-
-
-def choose_by_name(
+def choose(
     store: TokenStore,
     arguments: argparse.Namespace,
-    how: str = "pass --account (see tiktok-oauth accounts)",
+    *,
+    follows_default: bool = True,
+    name_one: str = "pass --account",
 ) -> AccountKey:
-    """Return the account that is named, or the only one, whether or not its token can be read.
+    """Return the account that is meant, whether or not its token can be read.
 
     Args:
         store: The store.
         arguments: The command's.
-        how: How to name one.
+        follows_default: Whether it is the default, if none is named.
+        name_one: How one is named.
 
     Raises:
         Stop: There is none, or more than one could be meant.
     """
+    meant = _matching(store, arguments)
+    of_one_app = len({key.client_key for key in meant}) == 1
+    if follows_default and not arguments.account and of_one_app:
+        meant = defaults_among(place(arguments.store), meant) or meant
+    if len(meant) == 1:
+        return meant[0]
+    if not of_one_app:
+        words = f"accounts of several apps could be meant: set {credentials.CLIENT_KEY}"
+    else:
+        how = "give more of the open_id" if arguments.account else name_one
+        or_switch = ", or make one the default with tiktok-oauth switch" if follows_default else ""
+        words = f"accounts could be meant: {how} (see tiktok-oauth accounts){or_switch}"
+    raise Stop(f"{len(meant)} {words}.", EXIT_USAGE)
+
+
+def _matching(store: TokenStore, arguments: argparse.Namespace) -> list[AccountKey]:
+    """Return the accounts that have the name; all, if there is none.
+
+    Raises:
+        Stop: There is none.
+    """
     wanted = arguments.account
     named = _named(wanted)
     if named is not None and _is_there(store, named):
-        return named
+        return [named]
     known = find(store)
     if not known:
         raise Stop(nobody(store, arguments.store), EXIT_LOGIN)
@@ -98,11 +112,7 @@ def choose_by_name(
     meant = exact or [key for key in known if key.open_id.startswith(wanted or "")]
     if not meant:
         raise Stop(f"No account {wanted} is logged in; see tiktok-oauth accounts.", EXIT_LOGIN)
-    if len(meant) > 1:
-        several_apps = len({key.client_key for key in meant}) > 1
-        how = f"they are of several apps, so set {credentials.CLIENT_KEY}" if several_apps else how
-        raise Stop(f"{len(meant)} accounts could be meant: {how}.", EXIT_USAGE)
-    return meant[0]
+    return meant
 
 
 def _is_there(store: TokenStore, account: AccountKey) -> bool:

@@ -56,9 +56,7 @@ def forget_default(place: str, key: AccountKey) -> None:
     if _chosen().get(place, {}).get(key.client_key) != key.open_id:
         return
     with _changing() as chosen:
-        del chosen[place][key.client_key]
-        if not chosen[place]:
-            del chosen[place]
+        chosen[place] = {app: user for app, user in chosen.get(place, {}).items() if (app, user) != key}
 
 
 def _path() -> Path:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 
 from tiktok_oauth_session._oauth import error_codes
-from tiktok_oauth_session.cli.settings import error_page
+from tiktok_oauth_session.cli.settings import error_page, redirect_uris
 
-PAGE = (Path(__file__).parents[1] / "docs/gotchas.md").read_text("utf-8")
+TOP = Path(__file__).parents[1]
+PAGE = (TOP / "docs/gotchas.md").read_text("utf-8")
 
 
 def sections():
@@ -35,3 +37,17 @@ def test_gotchas_page__error_page():
     found = {name for name, _ in anchors(sections()["On TikTok's error page"])}
 
     assert set(error_page._MEANINGS) == found
+
+
+def test_gotchas_page__address():
+    """What messages name is this page, on the site that the package's metadata names, and nothing else."""
+    metadata = configparser.ConfigParser()
+    metadata.read(TOP / "setup.cfg", "utf-8")
+    (site,) = re.findall(r"^Documentation = (\S+)$", metadata["metadata"]["project_urls"], re.MULTILINE)
+
+    assert f"{site}gotchas.html#invalid_grant" == error_codes.page_about("invalid_grant")
+    assert (f"{site}gotchas.html#redirect-uris", 1) == (
+        redirect_uris.RULES,
+        PAGE.count("\n### Redirect URIs\n"),
+    )
+    assert ["", ""] == [error_codes.page_about(error) for error in ("a_code_that_nobody_knows", None)]

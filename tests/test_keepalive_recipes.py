@@ -173,7 +173,10 @@ def test_systemd__verifies(machine, tmp_path):
 def test_systemd__refreshes(fake, machine):
     """What the service runs refreshes the account; a failing run makes the unit fail and says why."""
     done = machine.run(*exec_start(machine), **machine.environment_file())
-    assert (0, "1 due, 1 refreshed, 0 left to others, 0 not prolonged, 0 dead, 0 failed\n") == (
+    assert (
+        0,
+        "1 due, 1 refreshed, 0 needed no refresh, 0 end soon all the same, 0 need a login, 0 failed\n",
+    ) == (
         done.returncode,
         done.stdout,
     )

@@ -51,7 +51,7 @@ def test_words__obeyed_by_nothing(make_session, name, words):
         make_session().fetch_token(authorization_response=f"{CALLBACK}?{query}")
 
     assert set() == obeyed(caught.value)
-    assert str(caught.value).startswith("The user is not logged in: ")
+    assert str(caught.value).startswith("The login did not work: ")
 
 
 def test_words__capped(make_session):

@@ -66,10 +66,25 @@ def test_tiktoks_token__does_not_go_elsewhere(run, fake, server, tokens, logged_
         tokens.save(key, token)
     code, out, err = run(*command)
 
-    assert (5, "", 1) == (code, out, len(err.splitlines()))
-    assert f"issued by https://open.tiktokapis.com, and this session talks to {server.url}" in err
+    assert (2, "", 1) == (code, out, len(err.splitlines()))
+    assert (
+        f"https://open.tiktokapis.com issued the token of {key.open_id}, and this talks to {server.url}: "
+        in err
+    )
+    assert " Unset TIKTOK_OAUTH_BASE_URL; or log in here, with another --store." in err
     assert [] == fake.requests
     assert token == tokens.load(key)
+
+
+def test_fakes_token__does_not_go_to_tiktok(run, logged_in, monkeypatch):
+    """A token of a fake's is not sent to TikTok, nor to another fake: exit code 2, and what to set."""
+    logged_in(issuer="http://127.0.0.1:9400")
+    monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
+    code, out, err = run("refresh")
+
+    assert (2, "", 1) == (code, out, len(err.splitlines()))
+    assert "http://127.0.0.1:9400 issued the token of " in err
+    assert "If that address is yours, set TIKTOK_OAUTH_BASE_URL to it" in err
 
 
 def test_tiktoks_token__is_not_kept_alive_elsewhere(run, fake, tokens, logged_in):

@@ -192,7 +192,7 @@ def test_page__after_failure():
     failure = RuntimeError()
     server.__exit__(type(failure), failure, None)
 
-    assert "Not logged in" == _title(browser.see())
+    assert "This login did not work" == _title(browser.see())
 
 
 @pytest.mark.parametrize(

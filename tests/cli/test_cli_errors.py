@@ -14,6 +14,40 @@ def test_bad__nobody(run, command):
     assert (3, "", "tiktok-oauth: Nobody is logged in. Run: tiktok-oauth login\n") == run(command)
 
 
+@pytest.mark.parametrize("command", ["token", "logout", "status", "switch"])
+def test_bad__nobody_in_this_store(run, home, monkeypatch, command):
+    """Where it is not the usual store, the one that was looked in is named, without its secrets."""
+    monkeypatch.setenv("TIKTOK_OAUTH_STORE", f"file://{home}/mine")
+    code, _, err = run(command)
+
+    assert 3 == code
+    assert f"Nobody is logged in: {home}/mine has no account. Run: tiktok-oauth login\n" in err
+
+
+@pytest.mark.parametrize("command", ["token", "logout", "status", "switch"])
+def test_bad__nobody_of_this_app(run, logged_in, command):
+    """If others are logged in with another key, that key is named."""
+    logged_in(client_key="another-app")
+    code, _, err = run(command)
+
+    assert 3 == code
+    assert (
+        "Nobody is logged in with the client key sbaw-test-key, but somebody is with another-app: set " in err
+    )
+    assert "TIKTOK_CLIENT_KEY to the one that is meant, or run: tiktok-oauth login\n" in err
+
+
+def test_bad__several_apps(run, logged_in, monkeypatch):
+    """If no key is set, and there are accounts of several, that is what is missing: exit code 2."""
+    logged_in()
+    logged_in(client_key="another-app")
+    monkeypatch.delenv("TIKTOK_CLIENT_KEY")
+    code, _, err = run("token")
+
+    assert 2 == code
+    assert "2 accounts of several apps could be meant: set TIKTOK_CLIENT_KEY.\n" in err
+
+
 @pytest.mark.parametrize("command", ["token", "refresh", "revoke", "logout", "status"])
 def test_bad__unknown_account(run, logged_in, command):
     """An account that is not there: exit code 3, and where to look."""
@@ -35,7 +69,8 @@ def test_bad__refresh_token_expired(run, fake, logged_in, command):
 
     assert [(3, "")] * 2 == [result[:2] for result in results]
     assert [1, 1] == [len(result.err.splitlines()) for result in results]
-    assert all(result.err.endswith("Run: tiktok-oauth login\n") for result in results)
+    assert all(" Run: tiktok-oauth login. See https://" in result.err for result in results)
+    assert all(result.err.endswith("/gotchas.html#invalid_grant\n") for result in results)
     assert 1 == len(fake.requests_to("refresh"))
 
 
@@ -57,6 +92,35 @@ def test_bad__busy(run, fake, logged_in):
     fake.fail("refresh", "status", status=503, times=None)
 
     assert 4 == run("refresh").code
+
+
+@pytest.mark.parametrize(
+    ("command", "error", "status"),
+    [
+        (["refresh"], "invalid_client", 401),
+        (["revoke"], "invalid_request", 400),
+        (["api", "user/info", "-f", "fields=open_id"], "scope_not_authorized", 401),
+        (["api", "user/info"], "invalid_params", 400),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_bad__explained_on_the_site(run, fake, logged_in, command, error, status):
+    """An error of TikTok's names the page that explains it, at the end of its one line."""
+    logged_in()
+    fake.fail("*", "error", error=error, status=status)
+    code, _, err = run(*command)
+
+    assert 0 != code
+    assert err.endswith(f"/gotchas.html#{error}\n")
+    assert 1 == len(err.splitlines())
+
+
+def test_bad__explained_nowhere(run, fake, logged_in):
+    """One that nobody has written about names none."""
+    logged_in()
+    fake.fail("*", "error", error="brand_new", status=400)
+
+    assert "gotchas" not in run("refresh").err
 
 
 @pytest.mark.parametrize("command", ["token", "refresh", "revoke"])

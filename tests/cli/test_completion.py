@@ -96,6 +96,7 @@ def test_bash__accounts(shell, logged_in):
     key, _ = logged_in()
 
     assert [key.open_id] == shell("bash", BASH.format(words='tiktok-oauth token --account ""', position=3))
+    assert key.open_id in shell("bash", BASH.format(words='tiktok-oauth switch ""', position=2))
 
 
 def test_zsh__everything(shell, logged_in):
@@ -105,6 +106,7 @@ def test_zsh__everything(shell, logged_in):
     assert known_commands() == sorted(shell("zsh", ZSH.format(words='tiktok-oauth ""', position=2)))
     assert "--qr" in shell("zsh", ZSH.format(words="tiktok-oauth login --", position=3))
     assert [key.open_id] == shell("zsh", ZSH.format(words='tiktok-oauth token --account ""', position=4))
+    assert key.open_id in shell("zsh", ZSH.format(words='tiktok-oauth switch ""', position=3))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,8 @@ def test_fish__accounts(shell, logged_in):
     """And accounts."""
     key, _ = logged_in()
 
-    assert key.open_id == shell("fish", "source completion; complete -C 'tiktok-oauth token --account '")[0]
+    for line in ("token --account", "switch"):
+        assert key.open_id in shell("fish", f"source completion; complete -C 'tiktok-oauth {line} '")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_doctor__wrong_secret(run, monkeypatch):
 
     assert "key and secret" == failing(result)
     assert "they may be swapped" in result.out
+    assert "gotchas.html#invalid_client" in result.out
 
 
 def test_doctor__no_credentials(run, monkeypatch):
@@ -87,6 +88,7 @@ def test_doctor__redirect_uri_against_the_rules(run):
 
     assert "failed" == results(result.out)["redirect URI"]
     assert "http://app.example/cb is not https" in result.out
+    assert "gotchas.html#redirect-uris" in result.out
 
 
 def test_doctor__port_taken(run):
@@ -163,6 +165,7 @@ def test_explain__pages_of_the_fake(run, fake, change, kind):
 
     assert (0, "") == (code, err)
     assert f", about: {kind}. " in out
+    assert (kind != "x") == out.endswith(f"/gotchas.html#{kind}\n")
     assert "the log id 20" in out
 
 
@@ -174,7 +177,8 @@ def test_explain__numbers(run):
 
     assert (
         "TikTok says access_denied (7), about: non_sandbox_target. The key is a sandbox's, and this TikTok "
-        "account is not one of its target users.\n"
+        "account is not one of its target users. See "
+        "https://tiktok-oauth-session.readthedocs.io/en/stable/gotchas.html#non_sandbox_target\n"
     ) == run("doctor", page).out
 
 

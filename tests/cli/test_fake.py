@@ -176,7 +176,9 @@ def test_bad__port_taken(run):
         code, _, err = run("fake", "--port", str(taken.getsockname()[1]))
 
     assert 2 == code
-    assert "cannot be had: Address already in use" in err
+    assert (
+        "cannot be had: Address already in use. Choose another with --port; --port 0 takes a free one." in err
+    )
 
 
 def test_fake__starts_quickly(start):

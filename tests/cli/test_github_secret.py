@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -530,6 +531,28 @@ def test_elsewhere__import_over_a_secret(run, home, fake, github, put):
     assert "--replace" in err
     assert 0 == run("import", "--replace", str(home / "theirs")).code
     assert before != github.value(NAME)
+
+
+def test_elsewhere__doctor(run, put):
+    """That gh may see a secret is no proof that it may write it: doctor does not say so."""
+    put()
+    result = run("doctor")
+
+    assert 0 == result.code
+    assert re.search(
+        rf"store +unknown +{URL} may be seen; whether it may be written, only a login", result.out
+    )
+    assert "can be written" not in result.out
+
+
+@pytest.mark.parametrize("command", ["status", "token", "logout"])
+def test_elsewhere__nobody_can_look(run, put, command):
+    """Outside a job nobody can tell who is logged in: exit code 3, and that is said."""
+    put()
+    code, _, err = run(command)
+
+    assert 3 == code
+    assert f"Only a workflow's job can read {URL}: whether somebody is logged in cannot be told here." in err
 
 
 def test_elsewhere__several(run, home, fake, github):

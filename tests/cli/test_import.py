@@ -320,8 +320,8 @@ def test_import__belongs_to_the_platform_in_force(run, server, issued, written, 
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
     code, _, err = run("token")
 
-    assert 5 == code
-    assert f"was issued by {server.url}" in err
+    assert 2 == code
+    assert f"{server.url} issued the token of " in err
 
 
 def test_import__another_platforms(run, logged_in, home, monkeypatch):
@@ -330,7 +330,7 @@ def test_import__another_platforms(run, logged_in, home, monkeypatch):
     (path,) = (home / ".local/state/tiktok-oauth/tokens").rglob("*.json")
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
 
-    assert 5 == run("import", str(path), "--store", str(home / "other")).code
+    assert 2 == run("import", str(path), "--store", str(home / "other")).code
     assert not (home / "other").exists()
 
 
@@ -544,3 +544,17 @@ def test_output__hostile_open_id(run, written):
     code, out, _ = run("import", written({"refresh_token": "rft.x", "open_id": "a\x1b[2J"}))
 
     assert (0, False) == (code, "\x1b" in out)
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [
+        ('{"access_token": "a",\n "open_id": }', ": Expecting value: line 2 column 13 (char 34)"),
+        ("[" * 100_000, ""),
+    ],
+)
+def test_bad__broken_json(run, written, content, where):
+    """Broken JSON is called that, with the place, and without what stands there."""
+    _, _, err = run("import", written(content))
+
+    assert f"tiktok-oauth: This begins like JSON and is none{where}.\n" == err

@@ -49,7 +49,10 @@ def test_keep_alive__refreshes_what_is_due(run, fake, tokens, logged_in):
 
     result = run("keep-alive", "--rate", "1000")
 
-    assert (0, "3 due, 3 refreshed, 0 left to others, 0 not prolonged, 0 dead, 0 failed\n") == (
+    assert (
+        0,
+        "3 due, 3 refreshed, 0 needed no refresh, 0 end soon all the same, 0 need a login, 0 failed\n",
+    ) == (
         result.code,
         result.out,
     )
@@ -89,7 +92,10 @@ def test_keep_alive__nothing_due(run, fake):
     """Nothing to do is a success."""
     result = run("keep-alive")
 
-    assert (0, "0 due, 0 refreshed, 0 left to others, 0 not prolonged, 0 dead, 0 failed\n") == (
+    assert (
+        0,
+        "0 due, 0 refreshed, 0 needed no refresh, 0 end soon all the same, 0 need a login, 0 failed\n",
+    ) == (
         result.code,
         result.out,
     )
@@ -115,7 +121,10 @@ def test_keep_alive__sigterm(start, fake, tokens, logged_in):
     assert 0 == first.code
     assert first.out.startswith("6 due, 2 refreshed")
     assert "Stopped with 4 accounts to go: told to stop" in first.err
-    assert (0, "4 due, 4 refreshed, 0 left to others, 0 not prolonged, 0 dead, 0 failed\n") == (
+    assert (
+        0,
+        "4 due, 4 refreshed, 0 needed no refresh, 0 end soon all the same, 0 need a login, 0 failed\n",
+    ) == (
         second.code,
         second.out,
     )
@@ -304,9 +313,15 @@ def test_keep_alive__not_prolonged(run, fake, logged_in):
     # They live for 180 days.
     first, second = (run("keep-alive", "--rate", "1000", "--refresh-within", "365") for _ in range(2))
 
-    assert (0, "3 due, 3 refreshed, 0 left to others, 3 not prolonged, 0 dead, 0 failed\n") == first[:2]
-    assert (0, "3 due, 0 refreshed, 3 left to others, 3 not prolonged, 0 dead, 0 failed\n") == second[:2]
-    assert "3 refresh tokens are not prolonged by a refresh; the first ends in 180 days" in second.err
+    assert (
+        0,
+        "3 due, 3 refreshed, 0 needed no refresh, 3 end soon all the same, 0 need a login, 0 failed\n",
+    ) == first[:2]
+    assert (
+        0,
+        "3 due, 0 refreshed, 3 needed no refresh, 3 end soon all the same, 0 need a login, 0 failed\n",
+    ) == second[:2]
+    assert "The first ends in 180 days; then its user has to log in again." in second.err
     assert 3 == len(fake.requests_to("refresh"))
 
 

@@ -43,10 +43,8 @@ def test_login__no_browser(start, fake, tokens):
     (key,) = tokens.keys()
     token = tokens.load(key)
     assert (0, "Logged in") == (code, heading)
-    assert (
-        f"Logged in: {key.open_id}\nGranted: user.info.basic, video.list\nNot granted: user.info.stats\n"
-        in out
-    )
+    assert f"Logged in: {key.open_id} ({fake.users[0].display_name})\n" in out
+    assert "\nGranted: user.info.basic, video.list\nNot granted: user.info.stats\n" in out
     assert "user.info.basic,video.list" == token["scope"]
     assert "user.info.basic,video.list,user.info.stats" == token["requested_scope"]
     assert [] == [secret for secret in (token["access_token"], token["refresh_token"]) if secret in out + err]
@@ -129,8 +127,8 @@ def test_login__cancelled(start, fake, state):
     heading = visit(fake.authorize(command.see_login(), deny=True))
     code, out, err = command.end()
 
-    assert (1, "", "Not logged in") == (code, out, heading)
-    assert "tiktok-oauth: The user is not logged in: access_denied. The user said no" in err
+    assert (1, "", "This login did not work") == (code, out, heading)
+    assert "tiktok-oauth: The login did not work: access_denied. The user said no" in err
     assert {} == state()
 
 
@@ -160,21 +158,32 @@ def test_login__port(start, fake):
         assert 0 == command.end().code
 
 
-def test_login__port_taken(run):
+@pytest.mark.parametrize(
+    ("options", "way_out"),
+    [
+        (["--port", "{port}"], "take any free one with --port 0"),
+        (["--redirect-uri", "http://127.0.0.1:{port}/callback/"], "use --paste, which needs none"),
+    ],
+    ids=["option", "registered"],
+)
+def test_login__port_taken(run, options, way_out):
     """A port that is in use: exit code 2, and what to do."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, out, err = run("login", "--no-browser", "--port", str(port))
+        code, out, err = run("login", "--no-browser", *(each.format(port=port) for each in options))
 
     assert (2, "") == (code, out)
-    assert f"tiktok-oauth: Port {port} of this machine cannot be had (Address already in use)" in err
+    complaint = (
+        f"tiktok-oauth: Port {port} of this machine cannot be had (Address already in use): end what uses it"
+    )
+    assert f"{complaint}, or {way_out}.\n" in err
 
 
 def test_login__timeout(run, state):
     """Nobody comes: exit code 1 and the causes, since TikTok shows mistakes on its own page."""
-    code, out, err = run("login", "--no-browser", "--timeout", "1")
+    code, out, err = run("login", "--no-browser", "--timeout", "1", "--port", "0")
 
     assert (1, "") == (code, out)
     assert "tiktok-oauth: Nobody logged in within 1 s. TikTok shows mistakes in an app's settings" in err
@@ -199,7 +208,7 @@ def test_login__exchange_fails(start, fake, state):
     heading = visit(fake.authorize(command.see_login()))
     code, _, err = command.end()
 
-    assert (1, "Not logged in") == (code, heading)
+    assert (1, "This login did not work") == (code, heading)
     assert "tiktok-oauth: TikTok issued no token: invalid_request: Code verifier is invalid." in err
     assert {} == state()
 
@@ -245,10 +254,10 @@ def test_paste__web_app_by_itself(start, fake):
         ("\n", "That is no address."),
         ("a-code-only\n", "That is no address."),
         ("https://app.example/callback/\n", "That address carries no code="),
-        ("https://app.example/callback/?code=c\n", "That address belongs to another login"),
-        ("https://app.example/callback/?code=c&state=wrong\n", "That address belongs to another login"),
-        ("https://app.example/callback/?code=c&state=%FF\n", "That address belongs to another login"),
-        ("https://[::1/callback/?code=c&state=wrong\n", "That address belongs to another login"),
+        ("https://app.example/callback/?code=c\n", "That address is not whole, or belongs"),
+        ("https://app.example/callback/?code=c&state=wrong\n", "That address is not whole, or belongs"),
+        ("https://app.example/callback/?code=c&state=%FF\n", "That address is not whole, or belongs"),
+        ("https://[::1/callback/?code=c&state=wrong\n", "That address is not whole, or belongs"),
         ("https://app.example/callback/?code=c&code=d&state=wrong\n", "The callback repeats code"),
         (
             "https://www.tiktok.com/v2/auth/authorize?error=unauthorized_client&error_type=client_key&logid=L1\n",
@@ -370,7 +379,6 @@ def test_qr__without_segno(run, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--port", "0"], "'0' is no port number"),
         (["--port", "65536"], "'65536' is no port number"),
         (["--port", "http"], "'http' is no port number"),
         (["--timeout", "-1"], "'-1' is no number of seconds"),
@@ -446,6 +454,6 @@ def test_bad__token_cannot_be_saved(start, fake, tokens, home):
     heading = visit(fake.authorize(address))
     code, out, err = command.end()
 
-    assert (5, "", "Not logged in") == (code, out, heading)
+    assert (5, "", "This login did not work") == (code, out, heading)
     assert "could not be saved and is lost: log in again." in err.splitlines()[-1]
     assert [] == [token for token in fake.tokens if token["access_token"] in err]

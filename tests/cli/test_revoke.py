@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_revoke__at_tiktok_and_here(run, fake, logged_in, tokens):
     """TikTok is told first, then the token is deleted."""
@@ -9,6 +11,21 @@ def test_revoke__at_tiktok_and_here(run, fake, logged_in, tokens):
 
     assert 0 == run("revoke").code
     assert not fake.is_alive(token["access_token"])
+    assert None is tokens.load(key)
+
+
+@pytest.mark.parametrize(("ends_in", "expected"), [(7200, 1), (-1, 3)], ids=["fresh", "expired"])
+def test_revoke__over_already(run, fake, logged_in, tokens, ends_in, expected):
+    """If the user has removed the app at TikTok, the command that is left is named."""
+    key, _ = logged_in(user=fake.add_user("ada lovelace"), ends_in=ends_in)
+    fake.remove_connection(key.open_id)
+    code, out, err = run("revoke")
+
+    assert (expected, "", 1) == (code, out, len(err.splitlines()))
+    assert (
+        "any more, delete the token here: tiktok-oauth logout --account 'ada lovelace'. See https://" in err
+    )
+    assert 0 == run("logout", "--account", "ada lovelace").code
     assert None is tokens.load(key)
 
 

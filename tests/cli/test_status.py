@@ -42,6 +42,8 @@ def test_status__json(run, logged_in, now):
         {
             "client_key": key.client_key,
             "open_id": key.open_id,
+            "display_name": None,
+            "default": True,
             "granted_scopes": ["user.info.basic"],
             "missing_scopes": ["video.list"],
             "expires_at": now + 7200,

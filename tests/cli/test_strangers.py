@@ -25,7 +25,9 @@ def hostile(fake, logged_in):
     """An account whose every word is a stranger's; returns its key."""
     scopes = f"user.info.basic,{HOSTILE}"
     user = fake.add_user(HOSTILE)
-    key, _ = logged_in(user=user, ends_in=60, scope=scopes, requested_scope=f"{scopes}x")
+    key, _ = logged_in(
+        user=user, ends_in=60, scope=scopes, requested_scope=f"{scopes}x", display_name=HOSTILE
+    )
     return key
 
 

@@ -199,6 +199,20 @@ def test_prompt__paste_three_times(terminal):
     assert "tiktok-oauth: That is no address." in out
 
 
+def test_prompt__switch(terminal, fake, logged_in):
+    """The default account is chosen from a list of names, by its number."""
+    for name in ("Ada", "Bob", "Cy"):
+        logged_in(user=fake.add_user(name.lower()), display_name=name)
+    child = terminal("switch")
+    for line in ("1  ada (Ada)", "2  bob (Bob)", "3  cy (Cy)", "Which one (1-3)? "):
+        child.expect_exact(line)
+    child.sendline("2")
+    code, out = finish(child)
+
+    assert 0 == code
+    assert "Default account: bob (Bob)" in out
+
+
 # --- Ctrl-C --------------------------------------------------------------------------------------------
 
 

@@ -101,4 +101,4 @@ def test_token__which(run, fake, logged_in):
     assert (2, "") == unclear[:2]
     assert "3 accounts could be meant: pass --account" in unclear.err
     assert [one, two, three] == [run("token", "--account", a).out.strip() for a in ("aaa-1", "aaa-2", "aaa")]
-    assert 2 == run("token", "--account", "aa").code
+    assert "3 accounts could be meant: give more of the open_id" in run("token", "--account", "aa").err

@@ -157,7 +157,7 @@ def authorization_code(answer: Mapping[str, str]) -> str:
         said = f"{error}: {words}" if words and words != error else error
         raise new_error(
             AuthorizationError,
-            f"The user is not logged in: {said}. {hint_for(error, words)}".strip(),
+            f"The login did not work: {said}. {hint_for(error, words)}".strip(),
             error=error,
             description=words,
         )

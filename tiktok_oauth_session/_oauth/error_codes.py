@@ -17,6 +17,9 @@ EXIT_FAILED = 1
 EXIT_LOGIN = 3
 EXIT_TEMPORARY = 4
 
+#: Where the documentation is; setup.cfg says it to package indexes.
+SITE = "https://tiktok-oauth-session.readthedocs.io/en/stable/"
+
 _BUSY = (429, 503)
 _SERVER_ERROR = 500
 
@@ -91,6 +94,7 @@ _TABLE: dict[str, _Row] = {
     # TikTok's own. RFC 8628 has slow_down, and others say too_many_requests, for the same.
     "access_token_invalid": _ACCESS_TOKEN_IS_DEAD,
     "internal_error": _SERVER_IN_TROUBLE,
+    "invalid_params": _REFUSED,
     "rate_limit_exceeded": _PASSING,
     "scope_not_authorized": _Row(Meaning.REFUSED, EXIT_LOGIN, _SCOPE),
     "scope_permission_missed": _Row(Meaning.REFUSED, EXIT_LOGIN, _SCOPE),
@@ -99,6 +103,7 @@ _TABLE: dict[str, _Row] = {
     "spam_risk_too_many_pending_share": _Row(Meaning.REFUSED, hint=_LATER),
     "spam_risk_too_many_posts": _Row(Meaning.REFUSED, hint=_LATER),
     "too_many_requests": _PASSING,
+    "unaudited_client_can_only_post_to_private_accounts": _REFUSED,
     # The legacy surface's, where nobody says which surface it is that answers.
     "10003": _APP,
     "10006": _Row(Meaning.REFUSED, hint=_REDIRECT_URI),
@@ -158,6 +163,16 @@ def hint_for(error: str, description: str, status_code: int | None = None) -> st
     said = f"{error}: {description}"
     by_words = (hint for words, hint in _HINTS_BY_WORDS if re.search(words, said, re.IGNORECASE))
     return next(by_words, _row(error, status_code).hint)
+
+
+def page_about(error: str | None) -> str:
+    """Return the address of what the documentation says about an error code; an empty string if nothing."""
+    return gotcha(error) if error in _TABLE else ""
+
+
+def gotcha(name: str) -> str:
+    """Return the address of an anchor on the documentation's page of what goes wrong with TikTok."""
+    return f"{SITE}gotchas.html#{name}"
 
 
 def _row(error: str | None, status_code: int | None) -> _Row:

@@ -24,6 +24,7 @@ COMMANDS = (
     "login",
     "status",
     "accounts",
+    "switch",
     "token",
     "refresh",
     "revoke",

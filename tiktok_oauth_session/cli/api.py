@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     body = _body(arguments)
     url, query = _address(arguments.path, platform())
     store = stores.open_store(arguments.store)
-    session = session_for(store, choose(store, arguments.account))
+    session = session_for(store, choose(store, arguments))
     method = arguments.method or ("GET" if body is None else "POST")
     response = _call(session, method, url, params=[*query, *arguments.field], json=body)
     reply = json_object(response)

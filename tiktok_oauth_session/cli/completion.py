@@ -9,6 +9,12 @@ from tiktok_oauth_session.cli.exits import EXIT_OK
 
 SHELLS = ("bash", "zsh", "fish")
 
+#: The subcommand that takes an account without ``--account``, and the accounts as each shell lists them.
+_SWITCH = "switch"
+_BASH_ACCOUNTS = ' "$(tiktok-oauth accounts 2>/dev/null)"'
+_ZSH_ACCOUNTS = ' ${(f)"$(tiktok-oauth accounts 2>/dev/null)"}'
+_FISH_ACCOUNTS = "'(tiktok-oauth accounts 2>/dev/null)'"
+
 _HOW = 'Load it with eval "$(tiktok-oauth completion bash)", or zsh; tiktok-oauth completion fish | source'
 
 # Not compgen -W: it runs what stands in $(...), and an account's name is whatever a store says.
@@ -83,17 +89,22 @@ def known_words(command: argparse.ArgumentParser) -> dict[str, dict[str, str]]:
 
 
 def _bash(words: dict[str, dict[str, str]]) -> str:
-    cases = [
-        f"            {name}) words=$(printf '%s\\n' {' '.join(options)}) ;;"
-        for name, options in words.items()
-        if name
-    ]
+    offers = _offers(words, _BASH_ACCOUNTS)
+    cases = [f"            {name}) words=$(printf '%s\\n' {offered}) ;;" for name, offered in offers]
     return _BASH.format(commands=" ".join(words[""]), cases="\n".join(cases))
 
 
 def _zsh(words: dict[str, dict[str, str]]) -> str:
-    cases = [f"            {name}) options=({' '.join(each)}) ;;" for name, each in words.items() if name]
+    offers = _offers(words, _ZSH_ACCOUNTS)
+    cases = [f"            {name}) options=({offered}) ;;" for name, offered in offers]
     return _ZSH.format(commands=" ".join(words[""]), cases="\n".join(cases))
+
+
+def _offers(words: dict[str, dict[str, str]], accounts: str) -> list[tuple[str, str]]:
+    """Return what a shell offers after each subcommand."""
+    return [
+        (name, " ".join(options) + accounts * (name == _SWITCH)) for name, options in words.items() if name
+    ]
 
 
 def _fish(words: dict[str, dict[str, str]]) -> str:
@@ -104,12 +115,13 @@ def _fish(words: dict[str, dict[str, str]]) -> str:
         seen = f"'__fish_seen_subcommand_from {name}'"
         for option, text in options.items() if name else ():
             lines.append(f"complete -c tiktok-oauth -n {seen} {_fish_option(option)} -d {_quoted(text)}")
+    lines.append(f"complete -c tiktok-oauth -n '__fish_seen_subcommand_from {_SWITCH}' -a {_FISH_ACCOUNTS}")
     return "\n".join(lines) + "\n"
 
 
 def _fish_option(option: str) -> str:
     if option == "--account":
-        return "-l account -x -a '(tiktok-oauth accounts 2>/dev/null)'"
+        return f"-l account -x -a {_FISH_ACCOUNTS}"
     if option.startswith("--"):
         return f"-l {option[2:]}"
     return f"-s {option[1:]}" if option.startswith("-") else f"-a {option}"

@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tiktok_oauth_session.cli import stores
-from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop, see
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.error_page import explain
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
+    RULES,
     UNUSED_PORT,
     complaint_about,
     is_of_this_machine,
     with_port,
 )
 from tiktok_oauth_session.cli.stores.account_option import find
+from tiktok_oauth_session.cli.stores.urls import is_github_secret
 from tiktok_oauth_session.cli.terminal.output import show, table, tell
 from tiktok_oauth_session.errors import StoreError
 from tiktok_oauth_session.stores.private_directories import complaints_about
@@ -76,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         show(explanation)
         return EXIT_OK
     findings = list(_findings(arguments))
-    table(("CHECK", "RESULT", ""), findings, judged=1)
+    table(("CHECK", "RESULT", ""), findings, judged="RESULT")
     failed = [finding.check for finding in findings if finding.result == FAILED]
     if failed:
         tell(f"To be mended: {', '.join(failed)}.")
@@ -86,8 +88,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     uri = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI) or DEFAULT_REDIRECT_URI
     complaint = complaint_about(uri)
-    yield Finding("redirect URI", FAILED if complaint else PASSED, f"{uri} {complaint}" if complaint else uri)
-    if not complaint:
+    if complaint:
+        yield Finding("redirect URI", FAILED, f"{uri} {complaint}. See {RULES}")
+    else:
+        yield Finding("redirect URI", PASSED, uri)
         yield from _port_finding(uri)
     yield from _store_findings(arguments.store)
     key = credentials.setting(credentials.CLIENT_KEY)
@@ -103,7 +107,7 @@ def _port_finding(uri: str) -> Iterator[Finding]:
         return
     with socket.socket() as probe:
         taken = probe.connect_ex(("127.0.0.1", port)) == 0
-    words = "is in use by another program" if taken else "is free"
+    words = "is in use by another program: end that, or log in with --paste" if taken else "is free"
     yield Finding("port", FAILED if taken else PASSED, f"{port} {words}")
 
 
@@ -115,9 +119,13 @@ def _store_findings(option: str | None) -> Iterator[Finding]:
     except (Stop, StoreError) as error:
         yield Finding("store", FAILED, str(error))
         return
-    directory = getattr(store, "directory", None)
-    where = directory or type(store).__name__
+    where = stores.place(option)
+    if is_github_secret(where):
+        words = "may be seen; whether it may be written, only a login or a refresh tells"
+        yield Finding("store", UNKNOWN, f"{where} {words}")
+        return
     yield Finding("store", PASSED, f"{where} can be written; accounts: {accounts}")
+    directory = getattr(store, "directory", None)
     if directory and (complaints := complaints_about(directory)):
         yield Finding("store's folder", FAILED, "; ".join(complaints))
 
@@ -157,9 +165,9 @@ def _key_finding(session: TikTokOAuth2Session) -> Finding:
         session.fetch_client_token()
     except TokenError as error:
         if error.error in ("invalid_client", "no_reply"):
-            return Finding("key and secret", FAILED, " ".join(str(error).split()))
+            return Finding("key and secret", FAILED, f"{' '.join(str(error).split())}{see(error)}")
         # Not every app may have a token of its own, but TikTok looks at the key and the secret first.
-        return Finding("key and secret", UNKNOWN, f"TikTok answered {error.error}")
+        return Finding("key and secret", UNKNOWN, f"TikTok answered {error.error}.{see(error)}")
     return Finding("key and secret", PASSED, "TikTok accepts them")
 
 

@@ -105,11 +105,17 @@ def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
     if isinstance(error, StoreError):
         return EXIT_STORE, _line(error)
     if isinstance(error, ReauthorizationRequired):
-        return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login"
+        return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login.{see(error)}"
     code = error_codes.exit_code_for(error.error, error.status_code)
     # The same code of TikTok's, which by itself means a login: but this one says when it is over.
     is_pause = code == EXIT_LOGIN and error.retry_after is not None
-    return EXIT_TEMPORARY if is_pause else code, _line(error)
+    return EXIT_TEMPORARY if is_pause else code, f"{_line(error)}{see(error)}"
+
+
+def see(error: TikTokOAuthError) -> str:
+    """Return where an error is explained, to stand behind what is said of it; an empty string if nowhere."""
+    page = error_codes.page_about(error.error)
+    return f" See {page}" if page else ""
 
 
 def _line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import shlex
 import sys
 import threading
@@ -114,7 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise Stop(f"The fake cannot be set up: {error}.", EXIT_USAGE) from error
     except OSError as error:
         where = f"Port {arguments.port} of {plain(arguments.host)}"
-        raise Stop(f"{where} cannot be had: {error.strerror or error}.", EXIT_USAGE) from error
+        of_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        way_out = " Choose another with --port; --port 0 takes a free one." if of_port else ""
+        raise Stop(f"{where} cannot be had: {error.strerror or error}.{way_out}", EXIT_USAGE) from error
     with server:
         _print_settings(fake, server.url, arguments.redirect_uri)
         if not is_loopback_host(arguments.host.lower()):

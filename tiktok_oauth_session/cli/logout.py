@@ -8,6 +8,8 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
+from tiktok_oauth_session.cli.stores.default_account import forget_default
+from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
 from tiktok_oauth_session.cli.terminal.output import show
 
 
@@ -19,14 +21,16 @@ def add_parser(subcommands: Any) -> None:
         description="Delete an account's token here. The connection goes on existing at TikTok: `revoke` "
         "ends it there.",
     )
-    add_options(parser)
+    add_options(parser, otherwise="the only one")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Delete the token."""
     store = stores.open_store(arguments.store)
-    account = choose(store, arguments.account)
+    account = choose(store, arguments, follows_default=False)
+    who = with_name(account.open_id, name_in(store, account))
     store.delete(account)
-    show(f"Logged out: the token of {account.open_id} is deleted here. TikTok has not been told.")
+    forget_default(stores.place(arguments.store), account)
+    show(f"Logged out: the token of {who} is deleted here. TikTok has not been told.")
     return EXIT_OK

@@ -29,7 +29,7 @@ def add_parser(subcommands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Refresh now."""
     store = stores.open_store(arguments.store)
-    account = choose(store, arguments.account)
+    account = choose(store, arguments)
     session = session_for(store, account)
     with finishing_first():
         token = session.refresh_token()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.settings.base_url import platform, require_issuer
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.session import TikTokOAuth2Session
@@ -17,10 +17,14 @@ def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
     """Return a session for an account of the store.
 
     Raises:
-        Stop: The app's credentials are missing or another app's.
+        Stop: The app's credentials are missing or another app's, or the token was issued elsewhere.
+        StoreError: The token cannot be read.
     """
     surface = platform()
     app = credentials.require(account.client_key)
+    token = store.load(account)
+    if token is not None:
+        require_issuer(token)
 
     # Slow to import.
     from tiktok_oauth_session.session import TikTokOAuth2Session

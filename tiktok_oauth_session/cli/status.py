@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_STORE
-from tiktok_oauth_session.cli.stores.account_option import add_options, choose, find
+from tiktok_oauth_session.cli.stores.account_option import add_options, choose, find, nobody
+from tiktok_oauth_session.cli.stores.default_account import defaults_among
 from tiktok_oauth_session.cli.stores.encrypted import EncryptedToken
-from tiktok_oauth_session.cli.stores.requested_scope import missing_scopes
+from tiktok_oauth_session.cli.stores.login_notes import missing_scopes, name_of
 from tiktok_oauth_session.cli.terminal.output import moment, print_json, table, tell
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ NO_REFRESH = "cannot be refreshed"
 OVER = "log in again"
 DAMAGED = "damaged"
 
+COLUMNS = ("ACCOUNT", "NAME", "DEFAULT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH")
+
 
 def add_parser(subcommands: Any) -> None:
     """Add the subcommand."""
@@ -37,23 +40,24 @@ def add_parser(subcommands: Any) -> None:
         "login, and with 5 if what is stored for one is damaged.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON; times are Unix seconds")
-    add_options(parser)
+    add_options(parser, otherwise="all")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the accounts."""
     store = stores.open_store(arguments.store)
-    keys = [choose(store, arguments.account)] if arguments.account else find(store)
+    keys = [choose(store, arguments)] if arguments.account else find(store)
+    defaults = defaults_among(stores.place(arguments.store), keys, are_all=not arguments.account)
     now = time.time()
     rows = list(_rows(store, keys, now))
     if arguments.json:
-        print_json([_described(*row) for row in rows])
+        print_json([_described(*row, is_default=row[0] in defaults) for row in rows])
     elif rows:
-        lines = [_line(*row, now) for row in rows]
-        table(("ACCOUNT", "GRANTED", "MISSING", "ACCESS", "REFRESH", "HEALTH"), lines, judged=5)
+        marked = defaults if len(keys) > 1 else []
+        table(COLUMNS, [_line(*row, now, is_default=row[0] in marked) for row in rows], judged=COLUMNS[-1])
     else:
-        tell("Nobody is logged in. Run: tiktok-oauth login")
+        tell(nobody(store, arguments.store))
     found = {health for _, _, health in rows}
     if DAMAGED in found:
         return EXIT_STORE
@@ -93,10 +97,14 @@ def _rows(
                 yield key, token, health_of(token, now)
 
 
-def _line(key: AccountKey, token: TikTokToken, health: str, now: float) -> tuple[str, ...]:
+def _line(
+    key: AccountKey, token: TikTokToken, health: str, now: float, *, is_default: bool
+) -> tuple[str, ...]:
     unknown = "unknown" if health == DAMAGED else "none"
     return (
         key.open_id,
+        name_of(token),
+        "yes" if is_default else "",
         ", ".join(token.scopes) or "unknown",
         ", ".join(missing_scopes(token)) or unknown,
         moment(token.expires_at, now),
@@ -105,9 +113,11 @@ def _line(key: AccountKey, token: TikTokToken, health: str, now: float) -> tuple
     )
 
 
-def _described(key: AccountKey, token: TikTokToken, health: str) -> dict[str, Any]:
+def _described(key: AccountKey, token: TikTokToken, health: str, *, is_default: bool) -> dict[str, Any]:
     return {
         **key._asdict(),
+        "display_name": name_of(token) or None,
+        "default": is_default,
         "granted_scopes": token.scopes,
         "missing_scopes": missing_scopes(token),
         "expires_at": token.expires_at,

@@ -8,7 +8,7 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, Stop
 from tiktok_oauth_session.cli.sessions import session_for
-from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.settings.base_url import require_issuer
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 
 
@@ -29,11 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     from tiktok_oauth_session.tokens import Freshness
 
     store = stores.open_store(arguments.store)
-    account = choose(store, arguments.account)
+    account = choose(store, arguments)
     token = store.load(account)
     if token is None or not (token.access_token or token.refresh_token):
         raise Stop(f"{account.open_id} has just been logged out. Run: tiktok-oauth login", EXIT_LOGIN)
-    token.require_issuer(platform().issuer)
+    require_issuer(token)
     if token.freshness() is not Freshness.FRESH:
         # What it imports is slow, and a fresh token needs none of it.
         from tiktok_oauth_session.cli.terminal.signals import finishing_first

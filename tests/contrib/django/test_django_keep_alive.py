@@ -41,7 +41,10 @@ def test_keep_alive__refreshes_what_is_due(project, due, fake, capsys):
     call_command("tiktok_keep_alive", "--json")
     second = json.loads(capsys.readouterr().out)
 
-    assert "3 due, 3 refreshed, 0 left to others, 0 not prolonged, 0 dead, 0 failed\n" == first.out
+    assert (
+        "3 due, 3 refreshed, 0 needed no refresh, 0 end soon all the same, 0 need a login, 0 failed\n"
+        == first.out
+    )
     assert 0 == second["due"]
     assert 3 == len(fake.requests_to("refresh"))
     assert all(fake.is_alive(database_store().load(key).refresh_token) for key in keys)
@@ -80,7 +83,7 @@ def test_keep_alive__dead(sqlite_project, due, fake, capsys):
     told = capsys.readouterr()
 
     assert f"{key.open_id}: log in again: " in told.err
-    assert "1 dead" in told.out
+    assert "1 need a login" in told.out
 
 
 def test_keep_alive__store_fails(sqlite_project, opened):

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 DAY_S = 86_400.0
 
+#: What the summary calls its numbers, which JSON has under their own names.
+_IN_WORDS = {
+    "due": "due",
+    "refreshed": "refreshed",
+    "left_to_others": "needed no refresh",
+    "not_prolonged": "end soon all the same",
+    "dead": "need a login",
+    "failed": "failed",
+}
+
 
 def add_parser(subcommands: Any) -> None:
     """Add the subcommand."""
@@ -120,8 +130,8 @@ def tell_of(summary: Summary, *, as_json: bool) -> None:
     if summary.not_prolonged:
         days = (min(summary.not_prolonged.values()) - time.time()) / DAY_S
         tell(
-            f"{len(summary.not_prolonged)} refresh tokens are not prolonged by a refresh; the first ends in "
-            f"{days:.0f} days."
+            f"{len(summary.not_prolonged)} connections end soon although they were refreshed: TikTok gave "
+            f"them no more time. The first ends in {days:.0f} days; then its user has to log in again."
         )
     if summary.stopped:
         tell(f"Stopped with {summary.due - summary.done} accounts to go: {summary.stopped}")
@@ -136,4 +146,4 @@ def tell_of(summary: Summary, *, as_json: bool) -> None:
     if as_json:
         print_json({**counts, "stopped": summary.stopped})
     else:
-        print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()))
+        print(", ".join(f"{count} {_IN_WORDS[name]}" for name, count in counts.items()))

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.login.display_name import ask_for_name
 from tiktok_oauth_session.cli.settings import credentials, system_keyring
 from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
+    RULES,
     complaint_about,
     is_of_this_machine,
     takes_any_port,
     with_port,
 )
-from tiktok_oauth_session.cli.stores.requested_scope import keep_requested_scope
+from tiktok_oauth_session.cli.stores.login_notes import keep_notes, with_name
 from tiktok_oauth_session.cli.terminal.output import moment, show, tell
 from tiktok_oauth_session.cli.terminal.prompts import confirm
 
@@ -52,7 +54,7 @@ def add_parser(subcommands: Any) -> None:
         "free port)",
     )
     parser.add_argument(
-        "--port", type=_port, metavar="NUMBER", help="the port to wait on (default: a free one)"
+        "--port", type=_port, metavar="NUMBER", help="the port to wait on; 0 takes a free one (default: 0)"
     )
     parser.add_argument(
         "--timeout",
@@ -101,8 +103,13 @@ def run(arguments: argparse.Namespace) -> int:
         platform=surface,
     )
     token = _log_in(session, arguments)
-    keep_requested_scope(store, session)
-    _report(session, token)
+    name = ""
+    try:
+        name = ask_for_name(session, token)
+    finally:
+        # Ctrl-C may end the wait for a name.
+        keep_notes(store, session, name)
+    _report(session, token, name)
     if app.asked_for:
         _offer_to_keep(app)
     return EXIT_OK
@@ -120,8 +127,13 @@ def _log_in(session: TikTokOAuth2Session, arguments: argparse.Namespace) -> TikT
         return log_in_by_paste(session, ask_again=ask_again)
     from tiktok_oauth_session.cli.login.browser import log_in_by_browser
 
-    open_browser = not arguments.no_browser
-    return log_in_by_browser(session, arguments.timeout, open_browser=open_browser, ask_again=ask_again)
+    return log_in_by_browser(
+        session,
+        arguments.timeout,
+        any_port=arguments.port is not None,
+        open_browser=not arguments.no_browser,
+        ask_again=ask_again,
+    )
 
 
 # --- options ---------------------------------------------------------------------------------------
@@ -138,11 +150,11 @@ def _redirect_uri(arguments: argparse.Namespace) -> str | None:
         return given or None
     uri = given or DEFAULT_REDIRECT_URI
     if complaint := complaint_about(uri):
-        raise Stop(f"The redirect URI {uri} {complaint}.", EXIT_USAGE)
+        raise Stop(f"The redirect URI {uri} {complaint}. See {RULES}", EXIT_USAGE)
     if arguments.port is not None:
         if not takes_any_port(uri):
             raise Stop(f"--port does not fit the redirect URI {uri}, which has its own.", EXIT_USAGE)
-        uri = with_port(uri, arguments.port)
+        uri = with_port(uri, arguments.port) if arguments.port else uri
     if not is_of_this_machine(uri) and not arguments.paste:
         tell(f"{uri} is not on this machine, so its address has to be pasted.")
     if uri.startswith("https://") and is_of_this_machine(uri) and not arguments.paste:
@@ -151,7 +163,7 @@ def _redirect_uri(arguments: argparse.Namespace) -> str | None:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) <= HIGHEST_PORT:
+    if not text.isdecimal() or not 0 <= int(text) <= HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text!r} is no port number")
     return int(text)
 
@@ -175,9 +187,9 @@ def _offer_to_keep(app: credentials.Credentials) -> None:
         tell(f"They could not be kept: {error.strerror or error}. You are logged in all the same.")
 
 
-def _report(session: TikTokOAuth2Session, token: TikTokToken) -> None:
+def _report(session: TikTokOAuth2Session, token: TikTokToken, name: str) -> None:
     now = time.time()
-    show(f"Logged in: {token.open_id}")
+    show(f"Logged in: {with_name(token.open_id, name)}")
     show(f"Granted: {', '.join(session.granted_scopes) or 'nothing'}")
     if session.missing_scopes:
         show(f"Not granted: {', '.join(session.missing_scopes)}")

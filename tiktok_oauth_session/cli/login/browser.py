@@ -26,20 +26,21 @@ CAUSES = (
 
 
 def log_in_by_browser(
-    session: TikTokOAuth2Session, timeout: float, *, open_browser: bool, ask_again: bool
+    session: TikTokOAuth2Session, timeout: float, *, any_port: bool, open_browser: bool, ask_again: bool
 ) -> TikTokToken:
     """Wait until TikTok sends the user's browser back to this machine.
 
     Args:
         session: The session that logs in; its redirect URI may have ``*`` for its port.
         timeout: Seconds.
+        any_port: Whether the redirect URI is registered with ``*`` for its port.
         open_browser: Open one, unless the user is on another machine.
         ask_again: Show the page even to a user who has consented before.
 
     Raises:
         Stop: Nobody came in time, or the port is taken.
     """
-    with _server(str(session.redirect_uri)) as server:
+    with _server(str(session.redirect_uri), any_port=any_port) as server:
         session.redirect_uri = server.redirect_uri
         url, state = session.authorization_url(**consent_page.options(ask_again=ask_again))
         server.expect(state)
@@ -57,13 +58,14 @@ def log_in_by_browser(
             return session.fetch_token(authorization_response=callback)
 
 
-def _server(redirect_uri: str) -> CallbackServer:
+def _server(redirect_uri: str, *, any_port: bool) -> CallbackServer:
     parts = urlsplit(with_port(redirect_uri, 0))
     try:
         return CallbackServer(parts.port or 0, host=parts.hostname or "", path=parts.path, notice=tell)
     except OSError as error:
+        way_out = "take any free one with --port 0" if any_port else "use --paste, which needs none"
         raise Stop(
             f"Port {parts.port} of this machine cannot be had ({error.strerror or error}): end what uses it, "
-            "or choose another with --port.",
+            f"or {way_out}.",
             EXIT_USAGE,
         ) from error

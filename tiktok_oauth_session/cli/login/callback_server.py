@@ -52,7 +52,7 @@ _HEADERS = (
     ("Connection", "close"),
 )
 _LOGGED_IN = (200, "Logged in", "You can close this page and go back to the terminal.")
-_NOT_LOGGED_IN = (200, "Not logged in", "The terminal says why.")
+_FAILED = (200, "This login did not work", "The terminal says why.")
 _ELSEWHERE = (404, "Not here", "This address only finishes a login.")
 _ANOTHER = (400, "Not this login", "This answer belongs to another login. Finish the one you began last.")
 
@@ -166,7 +166,7 @@ class CallbackServer:
                 self._callback = f"http://127.0.0.1:{self.port}{target}"
                 self._arrived.set()
         self._ended.wait(EXCHANGE_TIMEOUT_S)
-        return _LOGGED_IN if self._worked else _NOT_LOGGED_IN
+        return _LOGGED_IN if self._worked else _FAILED
 
     def shown(self) -> None:
         """Note that the browser has its page."""

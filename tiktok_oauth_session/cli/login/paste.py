@@ -85,7 +85,7 @@ def _complaint_about(pasted: str, state: str) -> str:
                 return "That address carries no code=: it is not the one that TikTok sent the browser to."
             matching_state(answer.get("state"), [state])
     except StateMismatch:
-        return "That address belongs to another login: its state= is not this one's."
+        return "That address is not whole, or belongs to another login: its state= is not this one's."
     except AuthorizationError as error:
         return str(error)
     return ""

@@ -60,6 +60,28 @@ def tell_where() -> None:
         tell(f"This talks to {elsewhere}, not to TikTok ({BASE_URL} is set).")
 
 
+def require_issuer(token: TikTokToken) -> None:
+    """Refuse a token that was issued elsewhere. One that does not say where goes everywhere.
+
+    Raises:
+        Stop: It was.
+    """
+    from tiktok_oauth_session.platforms import LOGIN_KIT
+    from tiktok_oauth_session.tokens import ISSUER
+
+    here = platform().issuer
+    theirs = token.get(ISSUER, here)
+    if theirs != here:
+        is_tiktoks = theirs == LOGIN_KIT.issuer
+        # Not as a line to be copied: in a store that others share, anybody may have written it.
+        how = f"Unset {BASE_URL}" if is_tiktoks else f"If that address is yours, set {BASE_URL} to it"
+        raise Stop(
+            f"{theirs} issued the token of {token.open_id or 'this account'}, and this talks to {here}: "
+            f"nothing was sent. {how}; or log in here, with another --store.",
+            EXIT_USAGE,
+        )
+
+
 def bound(store: TokenStore) -> TokenStore:
     """Return a store whose tokens go nowhere but to who issued them: to TikTok, where they do not say."""
     if not os.environ.get(BASE_URL, "").strip():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
+from tiktok_oauth_session._oauth.error_codes import gotcha
+
 #: What TikTok's error page names in ``error_type`` -> what it means.
 #: Source: reports of many repositories; TikTok documents no list.
 _MEANINGS = {
@@ -38,4 +40,5 @@ def explain(page: str) -> str:
     said = f"TikTok says {query.get('error', 'no')}{number}, about: {kind}."
     meaning = _MEANINGS.get(kind, "Nobody has published what that means.")
     log_id = f" Its support asks for the log id {query['logid']}." if query.get("logid") else ""
-    return f"{said} {meaning}{log_id}"
+    see = f" See {gotcha(kind)}" if kind in _MEANINGS else ""
+    return f"{said} {meaning}{log_id}{see}"

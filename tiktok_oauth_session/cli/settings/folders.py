@@ -17,9 +17,14 @@ def config_folder() -> Path:
     return _folder("XDG_CONFIG_HOME", ".config", "APPDATA")
 
 
+def state_folder() -> Path:
+    """Return the folder of the tokens' folder, and of what the command notes for itself."""
+    return _folder("XDG_STATE_HOME", ".local/state", "LOCALAPPDATA")
+
+
 def tokens_folder() -> Path:
     """Return the folder of the tokens."""
-    return _folder("XDG_STATE_HOME", ".local/state", "LOCALAPPDATA") / "tokens"
+    return state_folder() / "tokens"
 
 
 def _folder(xdg: str, otherwise: str, windows: str) -> Path:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from tiktok_oauth_session._oauth.error_codes import gotcha
+
+#: The page that has these rules.
+RULES = gotcha("redirect-uris")
 #: The form that lets a command take any free port.
 DEFAULT_REDIRECT_URI = "http://127.0.0.1:*/callback/"
 HOSTS = ("127.0.0.1", "localhost")

@@ -12,7 +12,7 @@ from tiktok_oauth_session.cli.settings.base_url import bound
 from tiktok_oauth_session.cli.settings.folders import tokens_folder
 from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token
 from tiktok_oauth_session.cli.stores.encrypted import readable
-from tiktok_oauth_session.cli.stores.urls import shows_password, store_at
+from tiktok_oauth_session.cli.stores.urls import place_of, shows_password, store_at
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.stores import TokenStore
@@ -40,6 +40,11 @@ def open_store(option: str | None) -> TokenStore:
     return bound(readable(_bare_store(option)))
 
 
+def place(option: str | None) -> str:
+    """Return where the store is that `open_store` returns, without a secret."""
+    return place_of(_address(option))
+
+
 def open_ready_store(option: str | None) -> TokenStore:
     """Return the same, with all that it needs before a token can be kept in it.
 
@@ -61,4 +66,8 @@ def open_ready_store(option: str | None) -> TokenStore:
 def _bare_store(option: str | None) -> TokenStore:
     if option and shows_password(option):
         raise Stop(f"Everybody can read a password on a command line: set {STORE} instead.", EXIT_USAGE)
-    return store_at(option or os.environ.get(STORE, "").strip() or str(tokens_folder()))
+    return store_at(_address(option))
+
+
+def _address(option: str | None) -> str:
+    return option or os.environ.get(STORE, "").strip() or str(tokens_folder())

@@ -66,16 +66,19 @@ def tokens_in(text: str) -> list[Found]:
     Nothing is made up: a token of which nobody knows when it ends does not say when.
 
     Raises:
-        Stop: What stands in a token's place is none.
+        Stop: What stands in a token's place is none, or it is broken JSON.
     """
     text = text.strip()
     if _REFRESH_TOKEN.fullmatch(text):
         return [Found(TikTokToken(refresh_token=text), None)]
     try:
         return _in_json(json.loads(text))
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
         lines = assignments(text.splitlines())
+        why = f": {error}" if isinstance(error, json.JSONDecodeError) else ""
     named = {name.removeprefix(_PREFIX).lower(): v for name, v in lines.items() if name.startswith(_PREFIX)}
+    if not named and text.startswith(("{", "[")):
+        raise Stop(f"This begins like JSON and is none{why}.", EXIT_USAGE)
     return _in_json({name: value.partition(" #")[0].rstrip().strip("\"'") for name, value in named.items()})
 
 

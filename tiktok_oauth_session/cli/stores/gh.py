@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -16,6 +17,11 @@ from tiktok_oauth_session._plain_text import plain
 
 #: Seconds that one call of gh may take.
 GH_TIMEOUT_S = 30.0
+
+
+def is_job() -> bool:
+    """Tell whether this is a job of GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 class Secret(NamedTuple):

@@ -18,7 +18,7 @@ from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.stores.documents import tokens_in
-from tiktok_oauth_session.cli.stores.gh import GH_TIMEOUT_S, Secret
+from tiktok_oauth_session.cli.stores.gh import GH_TIMEOUT_S, Secret, is_job
 from tiktok_oauth_session.stores import MemoryStore, TokenStore, check_replacing, due
 from tiktok_oauth_session.stores.envelope import written
 from tiktok_oauth_session.stores.file import FileStore
@@ -176,7 +176,7 @@ class GitHubSecretStore(TokenStore):
     def _given(self) -> _Held | None:
         name = self._secret.name
         text = os.environ.get(name, "")
-        if not text.strip() and not _is_job():
+        if not text.strip() and not is_job():
             return None
         try:
             found = tokens_in(text)
@@ -227,7 +227,7 @@ class GitHubSecretStore(TokenStore):
         On stderr, where it looks for commands as well: stdout is what a script captures.
         Source: https://github.com/actions/runner/blob/main/src/Runner.Worker/Handlers/ScriptHandler.cs
         """
-        for text in _texts(token) if _is_job() else ():
+        for text in _texts(token) if is_job() else ():
             if text not in self._masked:
                 self._masked.add(text)
                 escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
@@ -258,7 +258,3 @@ def _require_ended(name: str, token: TikTokToken) -> None:
 
 def _texts(token: TikTokToken) -> list[str]:
     return [text for text in (token.access_token, token.refresh_token) if text]
-
-
-def _is_job() -> bool:
-    return os.environ.get("GITHUB_ACTIONS") == "true"

@@ -8,6 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,6 +27,7 @@ SQLITE_MODE = 0o600
 CONNECTIONS = 15
 
 _REDIS = ("redis", "rediss", "unix")
+_GITHUB_SECRET = "github-secret"
 #: The drivers that SQLAlchemy does not look for by itself.
 _DRIVERS = {"postgresql": ("psycopg2", "psycopg"), "mysql": ("MySQLdb", "pymysql")}
 #: What the options of all drivers that hold a secret have in their names.
@@ -48,22 +50,56 @@ def store_at(url: str) -> TokenStore:
     Raises:
         Stop: It names none, or needs an extra.
     """
-    scheme = url.partition("://")[0].lower() if "://" in url else ""
-    if scheme == "file":
-        with _malformed(ValueError):
-            url, scheme = urlsplit(url).path, ""
+    folder, scheme = _folder_or_scheme(url)
+    if folder:
+        from tiktok_oauth_session.stores.file import FileStore
+
+        return FileStore(folder)
     if scheme in _REDIS:
         return _redis_store(url, scheme)
-    if scheme == "github-secret":
+    if scheme == _GITHUB_SECRET:
         from tiktok_oauth_session.cli.stores.github_secret import github_secret_store
 
         with _malformed(ValueError):
             return github_secret_store(url)
-    if not scheme or re.fullmatch(r"[A-Za-z]:[\\/].*", url):
-        from tiktok_oauth_session.stores.file import FileStore
-
-        return FileStore(url)
     return _sql_store(url, scheme)
+
+
+def place_of(url: str) -> str:
+    """Return what a store is called: its URL without user, password and options, in which secrets are.
+
+    Args:
+        url: One of which `store_at` has returned the store.
+    """
+    folder, scheme = _folder_or_scheme(url)
+    if folder:
+        return str(Path(folder).expanduser().absolute())
+    if scheme in (*_REDIS, _GITHUB_SECRET):
+        parts = urlsplit(url)
+        return f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    import sqlalchemy
+
+    address = sqlalchemy.make_url(url)
+    database = address.database
+    if database and address.get_backend_name() == "sqlite":
+        database = str(Path(database).absolute())
+    bare = sqlalchemy.URL.create(address.drivername, None, None, address.host, address.port, database)
+    return bare.render_as_string()
+
+
+def is_github_secret(place: str) -> bool:
+    """Tell whether a store, as `place_of` calls it, is a secret of GitHub Actions."""
+    return place.startswith(f"{_GITHUB_SECRET}://")
+
+
+def _folder_or_scheme(url: str) -> tuple[str, str]:
+    """Return the path of the folder that a URL names, or else the URL's scheme."""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    if scheme == "file":
+        with _malformed(ValueError):
+            return urlsplit(url).path, ""
+    is_folder = not scheme or re.fullmatch(r"[A-Za-z]:[\\/].*", url)
+    return (url, "") if is_folder else ("", scheme)
 
 
 @contextlib.contextmanager

@@ -65,15 +65,17 @@ def print_json(content: Any, *, stream: TextIO | None = None) -> None:
     print(text, file=stream)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int | None = None) -> None:
-    """Print a table.
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: str | None = None) -> None:
+    """Print a table, without the columns in which nothing is.
 
     Args:
         columns: The headings.
         rows: The lines.
-        judged: The column whose words are good or bad, if there is one.
+        judged: The heading of the column whose words are good or bad, if there is one.
     """
-    rows = [[plain(text, _CELL_CAP) for text in row] for row in rows]
+    filled = [i for i, texts in enumerate(zip(*rows, strict=True)) if any(texts)]
+    columns = [columns[i] for i in filled]
+    rows = [[plain(row[i], _CELL_CAP) for i in filled] for row in rows]
     if is_fancy(sys.stdout):
         from rich.console import Console
         from rich.table import Table
@@ -81,7 +83,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, judged: int 
 
         drawn = Table(*columns, box=None, header_style="bold", pad_edge=False)
         for row in rows:
-            styles = [_STYLES.get(t, _CAREFUL) if i == judged else "" for i, t in enumerate(row)]
+            styles = [
+                _STYLES.get(t, _CAREFUL) if name == judged else ""
+                for name, t in zip(columns, row, strict=True)
+            ]
             drawn.add_row(*(Text(t, style) for t, style in zip(row, styles, strict=True)))
         Console().print(drawn)
         return

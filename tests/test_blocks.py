@@ -15,7 +15,7 @@ RUN = {
         "tests/test_readme_figures.py::test_figure": 1,
     },
     # Of each line, the command is parsed; it has tests of its own.
-    "docs/cli.md": {"tests/cli/test_cli_docs.py::test_page__examples_parse": 8},
+    "docs/cli.md": {"tests/cli/test_cli_docs.py::test_page__examples_parse": 9},
     "docs/desktop.md": {"tests/test_how_to_pages.py::test_desktop_page": 1},
     "docs/django.md": {
         "tests/contrib/django/test_django_page.py::test_settings": 1,

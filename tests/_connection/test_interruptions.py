@@ -16,6 +16,8 @@ from scenarios import TRAVEL_S, USER_INFO, call, connect, session_on
 
 from tiktok_oauth_session import FileStore
 
+pytestmark = pytest.mark.slow
+
 #: Seconds for which something must not happen.
 A_WHILE_S = 0.5
 #: Seconds in which what happens at once has to happen.
@@ -127,7 +129,6 @@ def assert_kept(fake, store, key, again):
     scenarios.assert_kept(fake, store, [key])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
 @pytest.mark.parametrize("stage", ["lock", "load", "mark", "before", "after", "save", "updater", "call"])
 def test_interruption__at_every_stage(fake, url, store, stage, interruption):

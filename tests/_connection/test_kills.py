@@ -28,6 +28,8 @@ from tiktok_oauth_session import (
 )
 from tiktok_oauth_session.testing import FakeTikTok
 
+pytestmark = pytest.mark.slow
+
 SEED = 20_260_801
 USER_INFO = "/v2/user/info/?fields=open_id"
 #: Seconds that TikTok thinks before and after it spends a refresh token, at most.
@@ -252,7 +254,6 @@ def go_on(server, account, agent):
     return True
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kills", [40, pytest.param(500, marks=pytest.mark.long)])
 def test_kill__at_a_random_moment_of_a_refresh(victims, fake, server, tmp_path, kills):
     """A kill damages nothing, and loses an account only between TikTok's commit and our save."""

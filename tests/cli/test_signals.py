@@ -12,6 +12,8 @@ import requests
 
 from tiktok_oauth_session.cli.terminal import signals
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 20
 SIGNALS = [
     pytest.param(number, id=number.name)

@@ -15,6 +15,8 @@ from servers import require_module
 
 from tiktok_oauth_session import FileStore
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 20
 COMMAND = ["-m", "tiktok_oauth_session"]
 LOGIN = r"http://127\.0\.0\.1:\d+/v2/auth/authorize/[^\s]+"

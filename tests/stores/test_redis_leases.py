@@ -19,6 +19,8 @@ from tiktok_oauth_session.stores import StoreConflict, redis as redis_stores
 from tiktok_oauth_session.stores.redis import RedisStore, leases
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, token
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "tiktok-oauth:"
 LOCK = f"{PREFIX}lock:{KEY.client_key}:{KEY.open_id}"
 #: Seconds of a lease that is meant to end, or to be renewed, during a test.
@@ -211,7 +213,6 @@ def test_lease__renewed_by_nobody(redis_client, store, monkeypatch):
     assert leases.UNKEPT_LEASE_S - 5 < marked / 1000 <= leases.UNKEPT_LEASE_S
 
 
-@pytest.mark.slow
 def test_lease__server_restarted(redis_servers, monkeypatch, caplog):
     """A lease outlives a restart of Redis, is renewed after it, and what was refreshed meanwhile is saved."""
     monkeypatch.setattr(leases, "LEASE_S", 5.0)

@@ -23,6 +23,8 @@ from tiktok_oauth_session.stores.encrypted import EncryptedStore
 from tiktok_oauth_session.stores.sql import SQLStore, keeper, leases
 from tiktok_oauth_session.testing.conformance import KEY, NEIGHBOUR, token
 
+pytestmark = pytest.mark.slow
+
 #: Seconds for what takes milliseconds.
 PATIENCE_S = 20.0
 #: Seconds of a lease where a test waits for its end.
@@ -82,7 +84,6 @@ def take_over(store, **changes):
 # --- how long a lease lasts -------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lease_s", "at_most"),
     [(2.0, 3.0), pytest.param(None, 20.0, marks=pytest.mark.long)],
@@ -104,7 +105,6 @@ def test_lease__of_a_killed_holder(store, database_server, lease_s, at_most):
     assert not store.lock_is_certain
 
 
-@pytest.mark.slow
 def test_lease__renewed_while_its_holder_lives(short_leases, store, other):
     """A living holder keeps its lease for longer than one lasts."""
     with store.lock(KEY):
@@ -141,7 +141,6 @@ def test_lease__all_renewed_by_one_statement(short_leases, store, engine):
     assert len(renewals[-1]) == 1 + len(keys) * 2
 
 
-@pytest.mark.slow
 def test_lease__renewal_fails(short_leases, store, other, engine, monkeypatch, caplog):
     """Whatever a renewal raises, as what hands out passwords may, the next one is tried."""
     failures = []
@@ -229,7 +228,6 @@ def test_mark__encrypted(store):
             note(encrypted)
 
 
-@pytest.mark.slow
 def test_mark__lease_lapsed(short_leases, store, monkeypatch):
     """A lease that nobody else has taken since it lapsed is renewed; one that somebody has is not."""
     monkeypatch.setattr(keeper.Keeper, "_renew", lambda *_: None)
@@ -427,7 +425,6 @@ def test_release__fails(short_leases, store, other, monkeypatch, caplog):
     assert "ends by itself" in caplog.text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("when", ["taken", "freed"])
 def test_lock__server_goes_away(store, engine, database_server, monkeypatch, when):
     """Whoever could not take or free a lock since the server went away has it at once when that is back."""
@@ -455,7 +452,6 @@ def test_lock__server_goes_away(store, engine, database_server, monkeypatch, whe
     assert is_free(store)
 
 
-@pytest.mark.slow
 def test_lock__connections_cut(store, other, database_server):
     """No connection is the lock's: every one may be cut between any two statements."""
     with store.lock(KEY):

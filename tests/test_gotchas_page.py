@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import re
+from importlib.metadata import metadata
 from pathlib import Path
 
 from tiktok_oauth_session._oauth import error_codes
@@ -41,9 +41,8 @@ def test_gotchas_page__error_page():
 
 def test_gotchas_page__address():
     """What messages name is this page, on the site that the package's metadata names, and nothing else."""
-    metadata = configparser.ConfigParser()
-    metadata.read(TOP / "setup.cfg", "utf-8")
-    (site,) = re.findall(r"^Documentation = (\S+)$", metadata["metadata"]["project_urls"], re.MULTILINE)
+    urls = dict(url.split(", ") for url in metadata("tiktok-oauth-session").get_all("Project-URL"))
+    site = urls["Documentation"]
 
     assert f"{site}gotchas.html#invalid_grant" == error_codes.page_about("invalid_grant")
     assert (f"{site}gotchas.html#redirect-uris", 1) == (

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 PREFIX = "tiktok-oauth:"
 LOCK = f"{PREFIX}lock:{KEY.client_key}:{KEY.open_id}"
 #: Seconds of a lease that is meant to end, or to be renewed, during a test.
-SHORT_LEASE_S = 0.4
+SHORT_LEASE_S = 1.0
 #: Seconds by which two clocks may differ over one lease.
 CLOCKS_S = 0.05
 

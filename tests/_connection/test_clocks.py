@@ -23,6 +23,8 @@ USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 MINUTE_S, HOUR_S = 60, 3600
 NOON = 1_800_000_000.0
 SKEW_S = 10 * MINUTE_S
+#: Seconds for what takes milliseconds.
+PATIENCE_S = 20.0
 TWO_HOURS_S, ONE_DAY_S = 2 * HOUR_S, 24 * HOUR_S
 #: For how long, and how often.
 SPANS = [(24, 5 * MINUTE_S), pytest.param(5 * 24, MINUTE_S, marks=pytest.mark.long)]
@@ -86,7 +88,8 @@ class Machine:
 
 @pytest.fixture
 def make_world(monkeypatch):
-    """Makes a TikTok and a clock for it."""
+    """Makes a TikTok and a clock for it. No refresh begins late: these clocks stand still meanwhile."""
+    monkeypatch.setattr("tiktok_oauth_session._connection.connection.ADVISORY_PATIENCE_S", PATIENCE_S)
     return lambda access_lifetime=TWO_HOURS_S: World(monkeypatch, access_lifetime)
 
 

@@ -88,8 +88,8 @@ def verify(
         client_secret: The app's secret, which is the key of the signature.
         tolerance: Seconds that its time may differ from now.
         is_new: Refuses what was received before, such as `SeenSignatures`, or a function on what all
-            machines share. TikTok sends an event again until it is answered with 200: without this, and
-            better, have your program take an event twice.
+            machines share. TikTok sends an event again until it is answered with 200, so a program has to
+            take an event twice anyway.
 
     Raises:
         WebhookError: It is not signed by TikTok, too old, not new, or not as TikTok documents it; its

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from tiktok_oauth_session import AccountKey, FileStore, StoreError, TikTokToken
 from tiktok_oauth_session.stores import StoreConflict, TokenStore, private_directories, private_files
 from tiktok_oauth_session.testing.conformance import (
     GLIMPSE_S,
+    HARD_OPEN_IDS,
     KEY,
     NEIGHBOUR,
     PATIENCE_S,
@@ -448,13 +450,39 @@ def test_load__damaged(store: FileStore, content: bytes) -> None:
     with pytest.raises(StoreError):
         store.save(KEY, token(3), replacing=token().refresh_token)
     assert token(2) == store.load(NEIGHBOUR)
-    assert [NEIGHBOUR] == list(store.keys())
+    assert sorted([KEY, NEIGHBOUR]) == sorted(store.keys()), "whoever chooses among accounts knows of both"
+    assert [KEY] == list(store.expiring(1)), "whoever keeps accounts alive is told"
 
     store.save(KEY, token(4))
 
     assert token(4) == store.load(KEY)
     (aside,) = damaged.parent.glob("*.damaged-*")
     assert content == aside.read_bytes()
+
+
+@pytest.mark.parametrize("open_id", HARD_OPEN_IDS)
+def test_keys__damaged(store: FileStore, open_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A damaged file is its account's; if its name does not say whose, nobody's, and a log line says so."""
+    key = AccountKey(KEY.client_key, open_id)
+    store.save(key, token())
+    token_file(store).write_bytes(b"{")
+    found = list(store.keys())
+
+    assert found in ([key], [])
+    assert bool(found) == bool(re.fullmatch("[A-Za-z0-9_-]{0,64}", open_id))
+    assert (0 if found else 1) == len(caplog.records)
+
+
+def test_keys__file_of_another_account(store: FileStore) -> None:
+    """A file in another one's place is not taken for its account."""
+    store.save(KEY, token())
+    content = token_file(store).read_bytes()
+    store.save(NEIGHBOUR, token(2))
+    store._path(NEIGHBOUR).write_bytes(content)
+
+    assert sorted([KEY, NEIGHBOUR]) == sorted(store.keys())
+    with pytest.raises(StoreError, match="another account"):
+        store.load(NEIGHBOUR)
 
 
 def test_load__later_envelope(store: FileStore) -> None:

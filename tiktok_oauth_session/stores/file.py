@@ -29,12 +29,16 @@ from tiktok_oauth_session.stores.private_directories import (
     fail,
     file_name,
     is_there,
+    named_by,
     our_directory,
 )
 from tiktok_oauth_session.stores.private_files import delete_file, lock_file, read_file, replace_file
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 log: logging.Logger = logging.getLogger(__name__)
+
+#: In the place of a token that cannot be read: it may have expired, so that who looks for those finds it.
+_DAMAGED = TikTokToken(expires_at=0)
 
 
 class FileStore(TokenStore):
@@ -136,7 +140,10 @@ class FileStore(TokenStore):
         return self._held(AccountKey(*key), timeout)
 
     def keys(self, client_key: str | None = None) -> Iterator[AccountKey]:
-        """Yield the accounts. A damaged file is passed over with a warning.
+        """Yield the accounts, those of damaged files as well: `load` says what is wrong with them.
+
+        A damaged file whose name does not say whose it is, because the ``open_id`` is long or has other
+        characters than letters, digits, ``-`` and ``_``, is passed over with a warning.
 
         Raises:
             StoreError: A directory cannot be read, is not ours, or is gone.
@@ -144,7 +151,7 @@ class FileStore(TokenStore):
         return (key for key, _ in self._accounts(client_key))
 
     def expiring(self, before: float) -> Iterator[AccountKey]:
-        """Yield the accounts that expire, soonest first. Reads every file.
+        """Yield the accounts that expire, soonest first; of damaged ones nobody knows. Reads every file.
 
         Raises:
             StoreError: As for `keys`.
@@ -199,12 +206,16 @@ class FileStore(TokenStore):
             with as_store_error("read", directory):
                 paths = sorted(directory.iterdir())
             for path in (path for path in paths if path.suffix == ".json"):
+                key = _named_by(path)
                 try:
                     document = read_file(path)
                     if document is not None:
-                        yield _opened(path, document)
+                        yield _opened(path, document, key)
                 except StoreError as error:
-                    log.warning("passing over an account: %s", error)
+                    if key is None:
+                        log.warning("passing over an account: %s", error)
+                    else:
+                        yield key, _DAMAGED
             # An error if it has vanished meanwhile.
             is_there(directory, self.directory)
 
@@ -252,6 +263,11 @@ class FileStore(TokenStore):
 def _path(directory: Path, key: AccountKey) -> Path:
     # Kept for the few that are in use: a refresh asks for its own six times.
     return directory / file_name(key.client_key) / f"{file_name(key.open_id)}.json"
+
+
+def _named_by(path: Path) -> AccountKey | None:
+    client_key, open_id = named_by(path.parent.name), named_by(path.stem)
+    return None if client_key is None or open_id is None else AccountKey(client_key, open_id)
 
 
 def _aside(path: Path, number: int | str) -> Path:

@@ -21,7 +21,7 @@ log: logging.Logger = logging.getLogger(__name__)
 FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 #: Characters of a client key or open_id that stay readable in a file name.
-READABLE_LENGTH = 40
+READABLE_LENGTH = 64
 #: How many directories a process remembers.
 REMEMBERED_DIRECTORIES = 10_000
 
@@ -44,6 +44,12 @@ def file_name(text: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9_-]", "_", text)[:READABLE_LENGTH]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return f"{readable}.{digest[:32]}"
+
+
+def named_by(name: str) -> str | None:
+    """Return the text that a file name was made of; None if that is not to be seen of it."""
+    text = name.partition(".")[0]
+    return text if file_name(text) == name else None
 
 
 def make_directories(below: Path, root: Path, *, anew: bool) -> None:

@@ -137,11 +137,12 @@ def test_bad__nobody_else_is_taken_for_it(run, fake, accounts, command, code):
     assert sorted([key.open_id, other.open_id]) == sorted(run("accounts").out.split())
 
 
-def test_keep_alive__damaged(run, fake, accounts):
+@pytest.mark.parametrize("within", ["--access-within=10800", "--refresh-within=400"])
+def test_keep_alive__damaged(run, fake, accounts, within):
     """Who keeps accounts alive is told of it once it may have expired, by the exit code as well."""
     damage, key, _ = accounts
     damage(key, "{broken")
-    result = run("keep-alive", "--access-within", str(3 * 3600))
+    result = run("keep-alive", within)
 
     assert 1 == result.code
     assert result.out.startswith("2 due, ")

@@ -24,7 +24,6 @@ import abc
 import collections
 import contextlib
 import functools
-import logging
 import os
 import sys
 import threading
@@ -41,8 +40,6 @@ from tiktok_oauth_session._tracebacks import each_without_variables, without_var
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 __all__ = ["LOCK_TIMEOUT_S", "MemoryStore", "StoreConflict", "StoreError", "TokenStore"]
-
-log: logging.Logger = logging.getLogger(__name__)
 
 #: Seconds to wait for an account's lock, longer than several refreshes with long timeouts can take.
 LOCK_TIMEOUT_S = 180.0
@@ -169,7 +166,8 @@ class TokenStore(abc.ABC):
     def refresh_expiring(self, before: float) -> Iterator[AccountKey]:
         """Yield the accounts whose *refresh* token expires before a time, soonest first.
 
-        Those whose expiry is unknown are left out. This default loads every token.
+        Those whose expiry is unknown are left out, but not those that cannot be read: they may have
+        expired, and whoever loads them is told what is wrong. This default loads every token.
 
         Args:
             before: Unix time in seconds.
@@ -183,10 +181,8 @@ class TokenStore(abc.ABC):
     def _refresh_expiry(self, key: AccountKey) -> float:
         try:
             token = self.load(key) or TikTokToken()
-        except StoreError as error:
-            # One damaged account must not hold up the others.
-            log.warning("passing over an account: %s", error)
-            return float("inf")
+        except StoreError:
+            return float("-inf")
         return float(token.get("refresh_expires_at", "inf"))
 
     def require_writable(self, client_key: str) -> None:  # noqa: B027 - a store that cannot tell says nothing

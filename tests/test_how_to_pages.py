@@ -153,6 +153,7 @@ def browse(monkeypatch):
         def open_browser(url):
             opened.append(threading.Thread(target=visit, args=addresses(url)))
             opened[-1].start()
+            return True
 
         monkeypatch.setattr("webbrowser.open", open_browser)
         return answers

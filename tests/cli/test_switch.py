@@ -111,6 +111,16 @@ def test_switch__nobody_and_unknown(run, log_in):
 # --- using it ------------------------------------------------------------------------------------------
 
 
+def test_switch__store_without_tables(run, kept, home):
+    """In a store that cannot be looked at nobody is made the default."""
+    require_module("sqlalchemy")
+    code, out, err = run("switch", "ada-1", "--store", f"sqlite:///{home}/mistyped.db")
+
+    assert (5, "", 1) == (code, out, len(err.splitlines()))
+    assert "create_tables" in err
+    assert not kept.exists()
+
+
 def test_default__none(run, log_in):
     """Several accounts and no default: exit code 2, and both ways to say which."""
     log_in("ada-1", "bob-1")

@@ -9,7 +9,7 @@ CLIENT_KEY = "sbaw-test-key"
 CLIENT_SECRET = "sbaw-test-secret"
 REDIRECT_URI = "https://app.example/callback/"
 SCOPE = "user.info.basic,video.list"
-PROFILE = "https://open.tiktokapis.com/v2/user/info/?fields=open_id,display_name"
+PROFILE = "/v2/user/info/?fields=open_id,display_name"  # at the platform's api_base
 
 
 def save(token):

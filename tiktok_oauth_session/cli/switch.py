@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
-from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.stores.account_option import choose, find
 from tiktok_oauth_session.cli.stores.default_account import defaults_among, make_default
 from tiktok_oauth_session.cli.stores.login_notes import name_in, with_name
@@ -58,7 +58,11 @@ def _meant(store: TokenStore, place: str, arguments: argparse.Namespace) -> Acco
             return others[0]
         if prompts.somebody_is_there():
             return _ask(store, known)
-    return choose(store, arguments, follows_default=False, name_one="name one")
+    account = choose(store, arguments, follows_default=False, name_one="name one")
+    # A damaged account is one, too. What cannot be looked up, in a store that fails, may be none.
+    if account not in (known or find(store)):
+        raise Stop(f"No account {account.open_id} is logged in; see tiktok-oauth accounts.", EXIT_LOGIN)
+    return account
 
 
 def _ask(store: TokenStore, known: Sequence[AccountKey]) -> AccountKey:

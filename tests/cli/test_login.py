@@ -276,6 +276,14 @@ def test_paste__malformed(run, fake, state, monkeypatch, pasted, words):
     assert {} == state()
 
 
+def test_paste__in_quotes(start, fake):
+    """An address that is pasted with the quotes around it is that address."""
+    code, out, _ = paste(start, lambda url: f'"{fake.authorize(url)}"')
+
+    assert 0 == code
+    assert out.startswith("Logged in: ")
+
+
 def test_paste__refused(start, fake):
     """The address of a refusal says so."""
     code, _, err = paste(start, lambda url: fake.authorize(url, deny=True))

@@ -199,6 +199,7 @@ def test_prompt__paste_three_times(terminal):
 
     assert 1 == code
     assert "tiktok-oauth: That is no address." in out
+    assert "Begin again with: tiktok-oauth login --paste" in out
 
 
 def test_prompt__switch(terminal, fake, logged_in):

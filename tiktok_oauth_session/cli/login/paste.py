@@ -51,19 +51,20 @@ def _ask_for_callback(state: str) -> str:
     Raises:
         Stop: It is something else.
     """
-    person = sys.stdin.isatty()
     complaint = ""
-    for _ in range(TRIES if person else 1):
+    for _ in range(TRIES if sys.stdin.isatty() else 1):
+        if complaint:
+            tell(complaint)
         tell("Paste that address and press Enter:")
         line = sys.stdin.readline()
         if not line:
             raise Stop("No address was pasted.", EXIT_FAILED)
-        complaint = _complaint_about(line.strip(), state)
+        # Some copy what they see in a terminal or a chat.
+        pasted = line.strip().strip("\"'<>")
+        complaint = _complaint_about(pasted, state)
         if not complaint:
-            return line.strip()
-        if person:
-            tell(complaint)
-    raise Stop(complaint, EXIT_FAILED)
+            return pasted
+    raise Stop(f"{complaint} Begin again with: tiktok-oauth login --paste", EXIT_FAILED)
 
 
 def _complaint_about(pasted: str, state: str) -> str:

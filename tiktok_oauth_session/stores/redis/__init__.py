@@ -311,7 +311,8 @@ def _as_store_error(what: str, key: AccountKey | None = None) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
+        why = str(error).rstrip(".")
         raise StoreError(
-            f"Redis could not {what} {about}: {type(error).__name__}: {error}. Check that the server runs, "
+            f"Redis could not {what} {about}: {type(error).__name__}: {why}. Check that the server runs, "
             "that it has room, and that this client may use it."
         ) from error

@@ -13,7 +13,7 @@ tiktok = partial(
     platform=LOGIN_KIT,  # LOGIN_KIT.at("http://127.0.0.1:9400") is that fake: nothing else changes
 )
 
-# The user logs in and consents.
+# The user logs in and consents; the browser ends at the redirect URI, even if nobody answers there.
 login = tiktok(scope=["user.info.basic", "video.list"])
 url, state = login.authorization_url()
 print("Open", url)
@@ -23,3 +23,4 @@ print("Not granted:", login.missing_scopes)
 # From now on, in any process: the token is loaded, refreshed when it has to be, and saved.
 session = tiktok(open_id=token["open_id"])
 user = unwrap(session.get("/v2/user/info/?fields=open_id,display_name"))["user"]
+print("Hello,", user["display_name"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -12,6 +13,9 @@ from tiktok_oauth_session.testing import FakeTikTok
 
 # In this order: the last imports from the one before.
 pytest_plugins = ["exchanges", "servers", "redis_server", "chromium"]
+
+# What is started in the background ignores Ctrl-C, and so would every command that tests press it for.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Our own requests have nothing in them that is not documented.
 FakeTikTok.__init__.__kwdefaults__["strict"] = True

@@ -130,8 +130,8 @@ def tell_of(summary: Summary, *, as_json: bool) -> None:
     if summary.not_prolonged:
         days = (min(summary.not_prolonged.values()) - time.time()) / DAY_S
         tell(
-            f"{len(summary.not_prolonged)} connections end soon although they were refreshed: TikTok gave "
-            f"them no more time. The first ends in {days:.0f} days; then its user has to log in again."
+            f"Connections that end soon, and that a refresh gives no more time: {len(summary.not_prolonged)}. "
+            f"The first ends in {days:.0f} days; then its user has to log in again."
         )
     if summary.stopped:
         tell(f"Stopped with {summary.due - summary.done} accounts to go: {summary.stopped}")

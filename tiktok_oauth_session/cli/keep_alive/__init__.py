@@ -129,8 +129,9 @@ def tell_of(summary: Summary, *, as_json: bool) -> None:
         tell(f"{key.open_id}: failed: {why}")
     if summary.not_prolonged:
         days = (min(summary.not_prolonged.values()) - time.time()) / DAY_S
+        number = len(summary.not_prolonged)
         tell(
-            f"Connections that end soon, and that a refresh gives no more time: {len(summary.not_prolonged)}. "
+            f"Connections that end soon, and that a refresh gives no more time: {number}. "
             f"The first ends in {days:.0f} days; then its user has to log in again."
         )
     if summary.stopped:

@@ -12,11 +12,13 @@ from oauthlib.oauth2 import (
     TokenExpiredError,
     WebApplicationClient,
 )
-from surfaces import BUSINESS, CALLBACK, CHALLENGE, DESKTOP, SHOP, VERIFIER
+from surfaces import CALLBACK, CHALLENGE, DESKTOP, VERIFIER
 
 from tiktok_oauth_session import (
+    BUSINESS,
     LOGIN_KIT,
     LOGIN_KIT_V1,
+    SHOP,
     AuthorizationError,
     RevocationError,
 )
@@ -100,10 +102,14 @@ def test_authorize_url__v1():
 def test_authorize_url__shop():
     """Another surface's names are its platform's: no redirect_uri, no scope, no response_type."""
     url = TikTokClient("fake-key", platform=SHOP).prepare_request_uri(
-        SHOP.authorization_endpoint, redirect_uri=CALLBACK, scope=["fake"], state="fake-state"
+        SHOP.authorization_endpoint,
+        redirect_uri=CALLBACK,
+        scope=["fake"],
+        state="fake-state",
+        service_id="fake-service",
     )
 
-    assert {"service_id": "fake-key", "state": "fake-state"} == dict(parse_qsl(urlsplit(url).query))
+    assert {"service_id": "fake-service", "state": "fake-state"} == dict(parse_qsl(urlsplit(url).query))
 
 
 def test_authorize_url__of_the_session(make_session):

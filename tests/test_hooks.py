@@ -7,11 +7,13 @@ from urllib.parse import parse_qsl
 
 import pytest
 import requests
-from surfaces import BUSINESS, CALLBACK, FORM, SHOP
+from surfaces import CALLBACK, FORM
 
 from tiktok_oauth_session import (
+    BUSINESS,
     LOGIN_KIT,
     LOGIN_KIT_V1,
+    SHOP,
 )
 from tiktok_oauth_session.compliance import (
     TikTokClient,

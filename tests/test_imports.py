@@ -33,7 +33,7 @@ MOST_ROUNDS = 60
 #: The public names.
 PUBLIC = """
     TikTokOAuth2Session tiktok_compliance_fix
-    Platform LOGIN_KIT LOGIN_KIT_V1
+    Platform LOGIN_KIT LOGIN_KIT_V1 BUSINESS BUSINESS_ADVERTISER SHOP SHOP_US
     TikTokToken AccountKey
     TokenStore MemoryStore FileStore
     unwrap revoke_token

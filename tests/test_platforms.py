@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
+from urllib.parse import urlsplit
 
 import pytest
 
-from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, Platform
+from tiktok_oauth_session import (
+    BUSINESS,
+    BUSINESS_ADVERTISER,
+    LOGIN_KIT,
+    LOGIN_KIT_V1,
+    SHOP,
+    SHOP_US,
+    Platform,
+)
+from tiktok_oauth_session.platforms import BY_NAME
 
 
 def test_login_kit__endpoints():
@@ -137,3 +147,82 @@ def test_platform__frozen():
         LOGIN_KIT.token_endpoint = "https://evil.example/"
 
     assert {LOGIN_KIT: 2, LOGIN_KIT_V1: 1}[dataclasses.replace(LOGIN_KIT)] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "platform"),
+    [
+        ("login-kit", LOGIN_KIT),
+        ("login-kit-v1", LOGIN_KIT_V1),
+        ("business", BUSINESS),
+        ("business-advertiser", BUSINESS_ADVERTISER),
+        ("shop", SHOP),
+        ("shop-us", SHOP_US),
+    ],
+)
+def test_by_name(name, platform):
+    """Each surface is found by its constant's name, as a command line spells it."""
+    assert BY_NAME[name] is platform
+
+
+def test_by_name__nothing_else():
+    """There are no more of them, and each has a name of its own."""
+    assert len(BY_NAME) == len({each.name for each in BY_NAME.values()}) == 6
+
+
+@pytest.mark.parametrize(
+    ("platform", "addresses"),
+    [
+        (
+            BUSINESS,
+            (
+                "https://www.tiktok.com/v2/auth/authorize",
+                "https://business-api.tiktok.com/open_api/v1.3/tt_user/oauth2/token/",
+                "https://business-api.tiktok.com/open_api/v1.3/tt_user/oauth2/refresh_token/",
+                "https://business-api.tiktok.com/open_api/v1.3/tt_user/oauth2/revoke/",
+                "https://business-api.tiktok.com/open_api/v1.3",
+            ),
+        ),
+        (
+            BUSINESS_ADVERTISER,
+            (
+                "https://business-api.tiktok.com/portal/auth",
+                "https://business-api.tiktok.com/open_api/v1.3/oauth2/access_token/",
+                None,
+                "https://business-api.tiktok.com/open_api/v1.3/oauth2/revoke_token/",
+                "https://business-api.tiktok.com/open_api/v1.3",
+            ),
+        ),
+        (
+            SHOP,
+            (
+                "https://services.tiktokshop.com/open/authorize",
+                "https://auth.tiktok-shops.com/api/v2/token/get",
+                "https://auth.tiktok-shops.com/api/v2/token/refresh",
+                None,
+                "https://open-api.tiktokglobalshop.com",
+            ),
+        ),
+        (
+            SHOP_US,
+            (
+                "https://services.tiktokshops.us/open/authorize",
+                "https://auth.tiktok-shops.com/api/v2/token/get",
+                "https://auth.tiktok-shops.com/api/v2/token/refresh",
+                None,
+                "https://open-api.tiktokglobalshop.com",
+            ),
+        ),
+    ],
+)
+def test_other_surfaces__endpoints(platform, addresses):
+    """Business and Shop are where they were seen, and have no login by QR code."""
+    assert addresses == (
+        platform.authorization_endpoint,
+        platform.token_endpoint,
+        platform.refresh_endpoint,
+        platform.revocation_endpoint,
+        platform.api_base,
+    )
+    assert (None, None) == (platform.qr_code_endpoint, platform.qr_status_endpoint)
+    assert platform.api_hosts == (urlsplit(platform.api_base).netloc,)

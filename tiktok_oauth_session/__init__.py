@@ -18,8 +18,8 @@
 - `FileStore` and `MemoryStore` keep tokens; so do `tiktok_oauth_session.stores.sql.SQLStore`,
   `tiktok_oauth_session.stores.redis.RedisStore`, and around any of them
   `tiktok_oauth_session.stores.encrypted.EncryptedStore`.
-- `LOGIN_KIT` (v2) and `LOGIN_KIT_V1` are TikTok's OAuth surfaces, each a `Platform`; `Platform.at` gives the
-  same one elsewhere, such as on a fake.
+- `LOGIN_KIT` (v2), `LOGIN_KIT_V1`, `BUSINESS`, `BUSINESS_ADVERTISER`, `SHOP` and `SHOP_US` are TikTok's OAuth
+  surfaces, each a `Platform`; `Platform.at` gives the same one elsewhere, such as on a fake.
 - `tiktok_oauth_session.keepalive.keep_alive` refreshes accounts that nobody calls for.
 - `tiktok_oauth_session.contrib` has logins for Flask, Django, Starlette and FastAPI, and tokens for httpx2.
 - `tiktok_oauth_session.testing.FakeTikTok` is a TikTok for tests; the command ``tiktok-oauth`` serves it.
@@ -51,8 +51,12 @@ if TYPE_CHECKING:
         TokenNotSaved as TokenNotSaved,
     )
     from tiktok_oauth_session.platforms import (
+        BUSINESS as BUSINESS,
+        BUSINESS_ADVERTISER as BUSINESS_ADVERTISER,
         LOGIN_KIT as LOGIN_KIT,
         LOGIN_KIT_V1 as LOGIN_KIT_V1,
+        SHOP as SHOP,
+        SHOP_US as SHOP_US,
         Platform as Platform,
     )
     from tiktok_oauth_session.revocation import revoke_token as revoke_token

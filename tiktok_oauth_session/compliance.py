@@ -92,7 +92,10 @@ class TikTokClient(WebApplicationClient):
         }
         names = self.platform.authorization_parameters
         written = _written(names, ours) | {(names or {}).get(k, k): v for k, v in kwargs.items()}
-        return str(add_params_to_uri(uri, list(written.items())))
+        parts = urlsplit(uri)
+        kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in written]
+        page = urlunsplit(parts._replace(query=urlencode(kept)))
+        return str(add_params_to_uri(page, list(written.items())))
 
     @without_variables
     def create_code_challenge(self, code_verifier: str, code_challenge_method: str | None = None) -> str:

@@ -30,39 +30,9 @@ class Platform:
     """One OAuth surface of TikTok. Fields are named after RFC 8414 where it has a name.
 
     A surface is one value of this class; nothing else in the package asks which surface it is.
-    `LOGIN_KIT` and `LOGIN_KIT_V1` come with the package. How the others would be written:
 
-    =============================  ======================================  ===========================
-    field                          TikTok for Business (account holder)    TikTok Shop (seller)
-    =============================  ======================================  ===========================
-    authorization_endpoint         …tiktok.com/v2/auth/authorize           services.tiktokshop.com/…
-    authorization_parameters       as Login Kit                            client_id -> service_id, state
-    token_endpoint                 …/v1.3/tt_user/oauth2/token/            …/api/v2/token/get
-    refresh_endpoint               …/v1.3/tt_user/oauth2/refresh_token/    …/api/v2/token/refresh
-    revocation_endpoint            …/v1.3/tt_user/oauth2/revoke/           None
-    token_method                   POST                                    GET
-    parameter_placement            json                                    query
-    token_parameters               client_id, client_secret, grant_type,   client_id -> app_key,
-                                   redirect_uri, code -> auth_code         client_secret -> app_secret,
-                                                                           code -> auth_code, grant_type
-    grant_types                    {}                                      authorization_code ->
-                                                                           authorized_code
-    revocation_parameters          client_id, client_secret,               None
-                                   token -> access_token
-    reply_names                    refresh_token_expires_in ->             access_token_expire_in ->
-                                   refresh_expires_in                      expires_at, granted_scopes
-                                                                           -> scope, …
-    error_codes                    {40103: invalid_grant,                  {36004004: invalid_grant, …}
-                                   40107: invalid_grant, …}
-    invalid_token_codes            (40102, 40104, 40105)                   (105001, 105002)
-    api_errors_by_status           False                                   False
-    access_token_header            Access-Token                            x-tts-access-token
-    access_token_prefix            "" (none)                               "" (none)
-    =============================  ======================================  ===========================
-
-    An absolute expiry (Shop, GO merchants) is a lifetime renamed to ``expires_at`` or
-    ``refresh_expires_at`` by `reply_names`. The advertiser flow of TikTok for Business is like the
-    account holder's with ``client_id -> app_id``, ``client_secret -> secret`` and no refresh endpoint.
+    An absolute expiry, such as Shop's, is a lifetime renamed to ``expires_at`` or ``refresh_expires_at`` by
+    `reply_names`.
     """
 
     name: str
@@ -87,6 +57,8 @@ class Platform:
 
     # How a request is written.
     authorization_parameters: Parameters = field(default=None, hash=False)
+    #: What a login cannot begin without, in RFC 6749's names or, where it has none, this surface's.
+    required_for_authorization: tuple[str, ...] = ()
     token_parameters: Parameters = field(default=None, hash=False)
     refresh_parameters: Parameters = field(default=None, hash=False)
     client_credentials_parameters: Parameters = field(default=None, hash=False)
@@ -104,8 +76,12 @@ class Platform:
     code_challenge_encoding: Literal["hex", "base64url"] = "hex"
     #: A loopback redirect URI makes PKCE compulsory.
     loopback_needs_pkce: bool = False
+    #: No loopback address may be registered as a redirect URI, so that a command cannot wait at one.
+    https_redirect_uris_only: bool = False
 
     # How a reply is read.
+    #: False where a token reply names no user, so that a store's account needs a name of the caller's own.
+    tells_open_id: bool = True
     #: This surface's name of a token field -> Login Kit's.
     reply_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     #: This surface's error number -> RFC 6749's error code.
@@ -204,6 +180,7 @@ LOGIN_KIT = Platform(
     revocation_parameters=_same("client_secret", "token"),
     qr_code_parameters=_same("scope", "state"),
     qr_status_parameters=_same("client_secret", "token"),
+    required_for_authorization=("client_id", "redirect_uri"),
     default_scope=("user.info.basic",),
     loopback_needs_pkce=True,
     # Source: https://developers.tiktok.com/doc/tiktok-api-v2-error-handling
@@ -223,6 +200,7 @@ LOGIN_KIT_V1 = Platform(
     api_base="https://open-api.tiktok.com",
     api_hosts=("open-api.tiktok.com",),
     authorization_parameters=_same("response_type", "scope", "redirect_uri", "state"),
+    required_for_authorization=("client_id", "redirect_uri"),
     token_parameters=_same("client_secret", "code", "grant_type"),
     refresh_parameters=_same("grant_type", "refresh_token"),
     client_credentials_parameters={},
@@ -256,3 +234,155 @@ LOGIN_KIT_V1 = Platform(
         2190008: "invalid_grant",
     },
 )
+
+_BUSINESS_API = "https://business-api.tiktok.com/open_api/v1.3"
+_BUSINESS_HOSTS = ("business-api.tiktok.com",)
+#: Beware: 40100 is a rate limit here.
+#: Source: tiktok_code.py of https://github.com/tiktok/tiktok-business-api-sdk
+_BUSINESS_ERRORS = {
+    40000: "invalid_request",
+    40002: "invalid_request",
+    40100: "rate_limit_exceeded",
+    40103: "invalid_grant",
+    40107: "invalid_grant",
+    40108: "unsupported_grant_type",
+    40110: "invalid_grant",
+    40113: "unauthorized_client",
+    40132: "rate_limit_exceeded",
+    50000: "server_error",
+    50002: "server_error",
+    60001: "temporarily_unavailable",
+    61000: "rate_limit_exceeded",
+}
+_BUSINESS_INVALID_TOKEN = (40102, 40104, 40105)
+
+#: TikTok API for Business, for the holder of a TikTok account. The client key is the app's id.
+#: Source: https://github.com/tiktok/tiktok-business-api-sdk, as far as it goes, and
+#: https://github.com/sns-sdks/python-tiktok
+BUSINESS = Platform(
+    name="TikTok for Business",
+    authorization_endpoint="https://www.tiktok.com/v2/auth/authorize",
+    token_endpoint=f"{_BUSINESS_API}/tt_user/oauth2/token/",
+    refresh_endpoint=f"{_BUSINESS_API}/tt_user/oauth2/refresh_token/",
+    revocation_endpoint=f"{_BUSINESS_API}/tt_user/oauth2/revoke/",
+    api_base=_BUSINESS_API,
+    api_hosts=_BUSINESS_HOSTS,
+    authorization_parameters=_same("response_type", "scope", "redirect_uri", "state", "disable_auto_auth"),
+    required_for_authorization=("client_id", "redirect_uri"),
+    token_parameters={
+        "client_id": "client_id",
+        "client_secret": "client_secret",
+        "code": "auth_code",
+        "grant_type": "grant_type",
+        "redirect_uri": "redirect_uri",
+    },
+    refresh_parameters={
+        "client_id": "client_id",
+        "client_secret": "client_secret",
+        "grant_type": "grant_type",
+        "refresh_token": "refresh_token",
+    },
+    client_credentials_parameters={},
+    revocation_parameters={
+        "client_id": "client_id",
+        "client_secret": "client_secret",
+        "token": "access_token",
+    },
+    parameter_placement="json",
+    https_redirect_uris_only=True,
+    reply_names={"refresh_token_expires_in": "refresh_expires_in"},
+    error_codes=_BUSINESS_ERRORS,
+    access_token_header="Access-Token",
+    access_token_prefix="",
+    invalid_token_codes=_BUSINESS_INVALID_TOKEN,
+    api_errors_by_status=False,
+)
+
+#: TikTok API for Business, for an advertiser (the Marketing API): one token that lives until it is revoked,
+#: and a reply that names advertisers and no user.
+#: Source: https://github.com/tiktok/tiktok-business-api-sdk
+BUSINESS_ADVERTISER = Platform(
+    name="TikTok for Business (advertiser)",
+    authorization_endpoint="https://business-api.tiktok.com/portal/auth",
+    token_endpoint=f"{_BUSINESS_API}/oauth2/access_token/",
+    revocation_endpoint=f"{_BUSINESS_API}/oauth2/revoke_token/",
+    api_base=_BUSINESS_API,
+    api_hosts=_BUSINESS_HOSTS,
+    authorization_parameters={"client_id": "app_id", "redirect_uri": "redirect_uri", "state": "state"},
+    required_for_authorization=("client_id", "redirect_uri"),
+    token_parameters={"client_id": "app_id", "client_secret": "secret", "code": "auth_code"},
+    client_credentials_parameters={},
+    revocation_parameters={"client_id": "app_id", "client_secret": "secret", "token": "access_token"},
+    parameter_placement="json",
+    https_redirect_uris_only=True,
+    tells_open_id=False,
+    error_codes=_BUSINESS_ERRORS,
+    access_token_header="Access-Token",
+    access_token_prefix="",
+    invalid_token_codes=_BUSINESS_INVALID_TOKEN,
+    api_errors_by_status=False,
+)
+
+#: TikTok Shop, for a seller outside the United States. The client key is the app key; the login's page wants
+#: the service id instead, and the redirect URI is the one that the app has registered.
+#: Source: the authorization overview, version 202407, of https://partner.tiktokshop.com/docv2
+SHOP = Platform(
+    name="TikTok Shop",
+    authorization_endpoint="https://services.tiktokshop.com/open/authorize",
+    token_endpoint="https://auth.tiktok-shops.com/api/v2/token/get",
+    refresh_endpoint="https://auth.tiktok-shops.com/api/v2/token/refresh",
+    api_base="https://open-api.tiktokglobalshop.com",
+    api_hosts=("open-api.tiktokglobalshop.com",),
+    authorization_parameters={"service_id": "service_id", "state": "state"},
+    required_for_authorization=("service_id",),
+    token_parameters={
+        "client_id": "app_key",
+        "client_secret": "app_secret",
+        "code": "auth_code",
+        "grant_type": "grant_type",
+    },
+    refresh_parameters={
+        "client_id": "app_key",
+        "client_secret": "app_secret",
+        "grant_type": "grant_type",
+        "refresh_token": "refresh_token",
+    },
+    client_credentials_parameters={},
+    grant_types={"authorization_code": "authorized_code"},
+    token_method="GET",
+    parameter_placement="query",
+    https_redirect_uris_only=True,
+    reply_names={
+        "access_token_expire_in": "expires_at",
+        "refresh_token_expire_in": "refresh_expires_at",
+        "granted_scopes": "scope",
+    },
+    error_codes={
+        36004001: "invalid_grant",
+        36004004: "invalid_grant",
+        36004005: "invalid_grant",
+        36009002: "rate_limit_exceeded",
+        36009007: "server_error",
+        98001004: "invalid_request",
+    },
+    access_token_header="x-tts-access-token",
+    access_token_prefix="",
+    invalid_token_codes=(105001, 105002),
+    api_errors_by_status=False,
+)
+
+#: TikTok Shop, for a seller in the United States. TikTok's pages name two hosts for the login's page; where
+#: this one does not answer, pass the link that the portal shows to `authorization_url`.
+#: Source: the authorization overview, version 202407, of https://partner.tiktokshop.com/docv2
+SHOP_US = dataclasses.replace(
+    SHOP,
+    name="TikTok Shop (US)",
+    authorization_endpoint="https://services.tiktokshops.us/open/authorize",
+)
+
+#: The surfaces, by their constants' names as the command line spells them, such as ``business-advertiser``.
+BY_NAME: Mapping[str, Platform] = {
+    name.lower().replace("_", "-"): value
+    for name, value in list(globals().items())
+    if isinstance(value, Platform)
+}

@@ -143,8 +143,10 @@ class TikTokToken(dict[str, Any]):
         told = cls({k: v for k, v in reply.items() if v is not None and (k, v) != ("refresh_token", "")})
         for name in _LIFETIMES:
             # A lifetime of nothing is none: the token was issued to be used.
-            if told.get(name, 1) <= 0:
+            if name in told and told[name] <= (requested_at if name.endswith("_at") else 0):
                 del told[name]
+        if isinstance(told.get("scope"), list):
+            told["scope"] = ",".join(split_scopes(told["scope"]))
         kept = {k: v for k, v in (previous or {}).items() if k not in (*_LIFETIMES[:2], ISSUED_AT, *_MARKS)}
         if told.get("refresh_token", kept.get("refresh_token")) != kept.get("refresh_token"):
             kept = {k: v for k, v in kept.items() if k not in _LIFETIMES}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from oauthlib.oauth2 import OAuth2Error
-from surfaces import BUSINESS, LOG_ID, SHOP, refusal, reply
+from surfaces import LOG_ID, refusal, reply
 
 from tiktok_oauth_session import (
+    BUSINESS,
     LOGIN_KIT,
     LOGIN_KIT_V1,
+    SHOP,
     APIError,
     TokenError,
     unwrap,
@@ -132,7 +134,7 @@ def test_v1_error(code, description, error, log_id):
         (
             BUSINESS,
             {"code": 40100, "message": "App reaches the QPS limit.", "request_id": "2024", "data": None},
-            ("40100", "App reaches the QPS limit.", "2024", 40100),
+            ("rate_limit_exceeded", "App reaches the QPS limit.", "2024", 40100),
         ),
         (
             SHOP,

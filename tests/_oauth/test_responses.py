@@ -6,11 +6,13 @@ import email.utils
 
 import pytest
 import requests
-from surfaces import BUSINESS, SHOP, reply
+from surfaces import reply
 
 from tiktok_oauth_session import (
+    BUSINESS,
     LOGIN_KIT,
     LOGIN_KIT_V1,
+    SHOP,
     APIError,
     RevocationError,
     TokenError,

@@ -209,8 +209,13 @@ class SessionTokenMixin(_Base):
     # --- a new login -------------------------------------------------------------------------------
 
     def _require_writable_store(self) -> None:
-        """Find out about a store that cannot be written while nothing is spent."""
+        """Find out about a store that cannot be written, or not by whose token, while nothing is spent."""
         if self.store is not None:
+            if not (self.platform.tells_open_id or self._open_id):
+                raise ValueError(
+                    f"{self.platform.name} does not say whose token it issues: pass `open_id=`, any name of "
+                    "your own for the account."
+                )
             self.store.require_writable(self.client_id or "")
 
     def _keep_login(self, token: TikTokToken) -> TikTokToken:

@@ -78,16 +78,14 @@ class AuthorizationMixin(_Base):
         loopback = self.platform.loopback_needs_pkce and is_loopback(self.redirect_uri)
         return self._pkce == "S256" or loopback
 
-    def _require_registered(self) -> None:
+    def _require_registered(self, url: str | None, given: Mapping[str, Any]) -> None:
         """Refuse to send a user to a page that can only show an error."""
-        if self.platform.authorization_parameters is None:
-            return
-        for name, value in (("client_key", self.client_id), ("redirect_uri", self.redirect_uri)):
-            if (
-                not value
-                and {"client_key": "client_id"}.get(name, name) in self.platform.authorization_parameters
-            ):
-                raise ValueError(f"A login needs the {name} that is registered for your app: pass `{name}=`.")
+        known = {"client_id": self.client_id, "redirect_uri": self.redirect_uri, **given}
+        # A link with a query was copied from TikTok's portal, which has put in what is registered.
+        for name in () if "?" in (url or "") else self.platform.required_for_authorization:
+            if not known.get(name):
+                said = "client_key" if name == "client_id" else name
+                raise ValueError(f"A login needs the {said} that is registered for your app: pass `{said}=`.")
 
     @without_variables
     def authorization_url(
@@ -98,7 +96,8 @@ class AuthorizationMixin(_Base):
         Several may be begun before one is finished: each state remembers its own PKCE verifier.
 
         Args:
-            url: The authorize page; the platform's, if None.
+            url: The authorize page; the platform's, if None. Of a link that was copied from TikTok's portal,
+                what is in its query stays, but for the state and whatever this session has itself.
             state: A state of one's own; a new random one, if None.
             **kwargs: More parameters for the page, such as ``disable_auto_auth=1``, which always shows it.
 
@@ -107,12 +106,13 @@ class AuthorizationMixin(_Base):
             `code_verifier`, if it uses PKCE) in the user's web session.
 
         Raises:
-            ValueError: There is no client key or no redirect URI, a secret was to become part of the URL, or
-                ``code_challenge_method`` is another than ``S256``, such as ``plain``, which protects nothing.
+            ValueError: Something is missing that is registered for the app, such as its redirect URI; or a
+                secret was to become part of the URL; or ``code_challenge_method`` is another than ``S256``,
+                such as ``plain``, which protects nothing.
 
         Source: https://developers.tiktok.com/doc/login-kit-web
         """
-        self._require_registered()
+        self._require_registered(url, kwargs)
         if kwargs.get("code_challenge_method", "S256") != "S256":
             raise ValueError("TikTok takes the code_challenge_method S256 only.")
         if "code_challenge" in kwargs:

@@ -17,6 +17,8 @@ from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, new_e
 
 #: What is read of a callback, and so has to be there once (RFC 6749 section 3.1).
 _READ = ("code", "state", "scopes", "error", "error_description")
+#: What TikTok for Business calls an advertiser's code, beside which it may leave out ``code``.
+CODE_OF_ADVERTISERS = "auth_code"
 #: What codes and scopes are made of (RFC 6749 appendix A).
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 #: Characters of a host's name (RFC 1035 section 2.3.4).
@@ -56,7 +58,10 @@ def parse_authorization_response(response: object, redirect_uri: str | None = No
             "finished, or begun anew.",
             error="invalid_response",
         )
-    return dict(pairs)
+    answer = dict(pairs)
+    if CODE_OF_ADVERTISERS in answer:
+        answer.setdefault("code", answer[CODE_OF_ADVERTISERS])
+    return answer
 
 
 class _Address(NamedTuple):

@@ -76,6 +76,11 @@ _SERVER_IN_TROUBLE = _Row(Meaning.UNCLEAR, EXIT_TEMPORARY, _LATER)
 #: Of an API call. Refreshing helps, which the session has tried by then.
 _ACCESS_TOKEN_IS_DEAD = _Row(Meaning.REFUSED, EXIT_LOGIN, "Refresh the token, or begin a new login.")
 
+_ACCESS_DENIED = _Row(
+    Meaning.REFUSED, hint="The user said no, or (in the sandbox) is not one of the app's target users."
+)
+_SCOPE_IS_MISSING = _Row(Meaning.REFUSED, EXIT_LOGIN, _SCOPE)
+
 _TABLE: dict[str, _Row] = {
     # RFC 6749, section 5.2.
     "invalid_client": _APP,
@@ -85,9 +90,7 @@ _TABLE: dict[str, _Row] = {
     "unauthorized_client": _APP,
     "unsupported_grant_type": _REFUSED,
     # RFC 6749, section 4.1.2.1.
-    "access_denied": _Row(
-        Meaning.REFUSED, hint="The user said no, or (in the sandbox) is not one of the app's target users."
-    ),
+    "access_denied": _ACCESS_DENIED,
     "server_error": _SERVER_IN_TROUBLE,
     "temporarily_unavailable": _PASSING,
     "unsupported_response_type": _REFUSED,
@@ -96,8 +99,8 @@ _TABLE: dict[str, _Row] = {
     "internal_error": _SERVER_IN_TROUBLE,
     "invalid_params": _REFUSED,
     "rate_limit_exceeded": _PASSING,
-    "scope_not_authorized": _Row(Meaning.REFUSED, EXIT_LOGIN, _SCOPE),
-    "scope_permission_missed": _Row(Meaning.REFUSED, EXIT_LOGIN, _SCOPE),
+    "scope_not_authorized": _SCOPE_IS_MISSING,
+    "scope_permission_missed": _SCOPE_IS_MISSING,
     "slow_down": _PASSING,
     # Today's posts, or drafts, are used up.
     "spam_risk_too_many_pending_share": _Row(Meaning.REFUSED, hint=_LATER),
@@ -110,6 +113,31 @@ _TABLE: dict[str, _Row] = {
     "10013": _APP,
     "2190002": _ACCESS_TOKEN_IS_DEAD,
     "2190008": _ACCESS_TOKEN_IS_DEAD,
+    # Those of TikTok for Business, of API calls. 40100 says no more than that there were too many.
+    "40100": _PASSING,
+    "40102": _ACCESS_TOKEN_IS_DEAD,
+    "40104": _ACCESS_TOKEN_IS_DEAD,
+    "40105": _ACCESS_TOKEN_IS_DEAD,
+    "40130": _SCOPE_IS_MISSING,
+    "40131": _Row(Meaning.REFUSED, hint=_CODE),
+    "40132": _PASSING,
+    "50000": _SERVER_IN_TROUBLE,
+    "50002": _SERVER_IN_TROUBLE,
+    "60001": _PASSING,
+    "61000": _PASSING,
+    # Shop's.
+    "105001": _ACCESS_TOKEN_IS_DEAD,
+    "105002": _ACCESS_TOKEN_IS_DEAD,
+    "105005": _SCOPE_IS_MISSING,
+    "106001": _Row(
+        Meaning.REFUSED, hint="Let ShopSignature (tiktok_oauth_session.contrib.shop) sign the call."
+    ),
+    "106013": _Row(
+        Meaning.REFUSED, hint="Pass the shop_cipher that /authorization/202309/shops tells of this shop."
+    ),
+    "36009002": _PASSING,
+    "36009007": _SERVER_IN_TROUBLE,
+    "auth_denied": _ACCESS_DENIED,
     # Ours.
     "invalid_response": _UNCLEAR,
     "missing_token": _UNCLEAR,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: What an envelope says for "no error".
 _SUCCESS = (None, "", "ok", "OK", 0, "0")
+#: What TikTok for Business says where part of what was asked was done.
+_PARTIAL_SUCCESS = 20001
 #: What an envelope holds beside the token.
 _ENVELOPE = frozenset(
     {
@@ -303,7 +305,7 @@ def unwrap(response: requests.Response) -> Any:
             _what_came(response),
         )
     evidence = {"log_id": _log_id(body), "error_code": code if isinstance(code, int) else None}
-    if code not in _SUCCESS:
+    if code not in (*_SUCCESS, _PARTIAL_SUCCESS):
         raise failure(APIError, "TikTok's API refused the call", response, str(code), words, evidence)
     if response.status_code >= _HTTP_ERROR or not ({"data", "error"} & body.keys()):
         what = "TikTok's API gave no answer"

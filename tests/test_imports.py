@@ -220,7 +220,7 @@ LAYERS = (
     ("__main__",),
     ("contrib",),
     ("cli",),
-    ("keepalive", "webhooks"),
+    ("keepalive", "shop_signature", "webhooks"),
     ("_keepalive",),
     ("session",),
     ("qr", "revocation", "_connection"),

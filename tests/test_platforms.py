@@ -82,7 +82,7 @@ def test_at__another_base(base, token_endpoint, host):
     endpoints = [
         getattr(moved, each.name) for each in dataclasses.fields(moved) if each.name.endswith("_endpoint")
     ]
-    assert 6 == len([url for url in endpoints if url.startswith(base.rstrip("/") + "/v2/")])
+    assert 7 == len([url for url in endpoints if url.startswith(base.rstrip("/") + "/v2/")])
 
 
 @pytest.mark.parametrize(

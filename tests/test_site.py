@@ -18,7 +18,7 @@ ROOT = tiktok_oauth_session.__name__
 
 #: Modules whose names are public, beside the root and `contrib`.
 MODULES = """
-    errors events keepalive qr webhooks
+    errors events keepalive qr shop_signature webhooks
     stores stores.encrypted stores.redis stores.sql
     testing testing.conformance testing.pytest_plugin
 """

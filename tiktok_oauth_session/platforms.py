@@ -44,11 +44,17 @@ class Platform:
     refresh_endpoint: str | None = None
     #: If None, this surface revokes nothing.
     revocation_endpoint: str | None = None
+    #: What tells a name of the user (``data.user.display_name``) to who may see ``user.info.basic``.
+    userinfo_endpoint: str | None = None
     qr_code_endpoint: str | None = None
     qr_status_endpoint: str | None = None
     #: What a session puts before a path, as in ``session.get("/v2/user/info/")``. If None, it takes whole
     #: URLs only.
     api_base: str | None = None
+    #: What a short path of the API, such as ``user/info``, stands for.
+    api_path: str = "/{}/"
+    #: API calls bear a signature, such as `tiktok_oauth_session.shop_signature.ShopSignature` writes.
+    api_calls_are_signed: bool = False
     #: The hosts (``host`` or ``host:port``) that may be shown an access token.
     api_hosts: tuple[str, ...] = ()
     #: The hosts that are reached over plain http, where anybody on the way reads every secret; for a fake
@@ -161,9 +167,11 @@ LOGIN_KIT = Platform(
     token_endpoint="https://open.tiktokapis.com/v2/oauth/token/",
     refresh_endpoint="https://open.tiktokapis.com/v2/oauth/token/",
     revocation_endpoint="https://open.tiktokapis.com/v2/oauth/revoke/",
+    userinfo_endpoint="https://open.tiktokapis.com/v2/user/info/",
     qr_code_endpoint="https://open.tiktokapis.com/v2/oauth/get_qrcode/",
     qr_status_endpoint="https://open.tiktokapis.com/v2/oauth/check_qrcode/",
     api_base="https://open.tiktokapis.com",
+    api_path="/v2/{}/",
     api_hosts=("open.tiktokapis.com",),
     authorization_parameters=_same(
         "response_type",
@@ -332,6 +340,8 @@ SHOP = Platform(
     token_endpoint="https://auth.tiktok-shops.com/api/v2/token/get",
     refresh_endpoint="https://auth.tiktok-shops.com/api/v2/token/refresh",
     api_base="https://open-api.tiktokglobalshop.com",
+    api_path="/{}",
+    api_calls_are_signed=True,
     api_hosts=("open-api.tiktokglobalshop.com",),
     authorization_parameters={"service_id": "service_id", "state": "state"},
     required_for_authorization=("service_id",),

@@ -34,7 +34,8 @@ def revoke(
     """
     if platform.revocation_endpoint is None:
         raise RevocationError(
-            f"{platform.name} has no endpoint that revokes: the user removes the app at TikTok."
+            f"{platform.name} has no endpoint that revokes: the user removes the app at TikTok, and you "
+            "delete the account from the store."
         )
     client = TikTokClient(client_key, platform=platform)
     url, headers, parameters = client.prepare_token_revocation_request(

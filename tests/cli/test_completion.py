@@ -85,7 +85,7 @@ def test_bash__commands(shell):
 
 def test_bash__options(shell):
     """The next ones are its options, or what it takes."""
-    assert ["--paste", "--port"] == sorted(
+    assert ["--page", "--paste", "--platform", "--port"] == sorted(
         shell("bash", BASH.format(words="tiktok-oauth login --p", position=2))
     )
     assert ["zsh"] == shell("bash", BASH.format(words="tiktok-oauth completion z", position=2))

@@ -130,7 +130,7 @@ _TABLE: dict[str, _Row] = {
     "105002": _ACCESS_TOKEN_IS_DEAD,
     "105005": _SCOPE_IS_MISSING,
     "106001": _Row(
-        Meaning.REFUSED, hint="Let ShopSignature (tiktok_oauth_session.contrib.shop) sign the call."
+        Meaning.REFUSED, hint="Let ShopSignature (tiktok_oauth_session.shop_signature) sign the call."
     ),
     "106013": _Row(
         Meaning.REFUSED, hint="Pass the shop_cipher that /authorization/202309/shops tells of this shop."

@@ -1,7 +1,7 @@
 """The command ``tiktok-oauth``.
 
 Each subcommand is in a module of its name; what several of them need is in `exits` (exit codes), `settings`
-(credentials, redirect URI, base URL), `stores` (``--store``, ``--account``), `sessions` and `terminal`.
+(credentials, redirect URI, surface), `stores` (``--store``, ``--account``), `sessions` and `terminal`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, SUMMARIES, Stop, verdict
-from tiktok_oauth_session.cli.settings.base_url import tell_where
+from tiktok_oauth_session.cli.settings import surface
 from tiktok_oauth_session.cli.terminal.output import tell
 from tiktok_oauth_session.cli.terminal.streams import discard, open_closed_streams
 
@@ -79,6 +79,13 @@ def parser(commands: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
     for name in commands:
         module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
         module.add_parser(subcommands)
+        if name in _TALKING:
+            subcommands.choices[name].add_argument(
+                "--platform",
+                metavar="NAME",
+                help="which surface of TikTok, such as business or shop (default: "
+                f"${surface.PLATFORM}, else {surface.DEFAULT_PLATFORM})",
+            )
     return command
 
 
@@ -147,5 +154,7 @@ def _run(argv: list[str]) -> int:
         command.print_help()
         return EXIT_USAGE
     if arguments.command in _TALKING:
-        tell_where()
+        if arguments.platform is not None:
+            surface.choose(arguments.platform)
+        surface.tell_where()
     return int(arguments.run(arguments))

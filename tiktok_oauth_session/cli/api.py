@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.sessions import session_for
-from tiktok_oauth_session.cli.settings.base_url import platform
+from tiktok_oauth_session.cli.settings.surface import platform
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 from tiktok_oauth_session.cli.terminal.output import print_json
 from tiktok_oauth_session.cli.terminal.signals import finishing_first
@@ -116,11 +116,11 @@ def _address(path: str, surface: Platform) -> tuple[str, list[tuple[str, str]]]:
         if not path.startswith(f"{surface.api_base}/"):
             raise Stop(f"{path} is not on TikTok's API host, so the token is not shown there.", EXIT_USAGE)
         return path.partition("?")[0], parse_qsl(parts.query)
-    name = parts.path.strip("/").removeprefix("v2/")
+    before, _, after = surface.api_path.partition("{}")
+    name = parts.path.strip("/").removeprefix(before.lstrip("/"))
     if not name or ".." in name.split("/"):
         raise Stop(f"{path} is no path of TikTok's API.", EXIT_USAGE)
-    # TikTok's paths end with a slash.
-    return f"{surface.api_base}/v2/{name}/", parse_qsl(parts.query)
+    return f"{surface.api_base}{before}{name}{after}", parse_qsl(parts.query)
 
 
 def _body(arguments: argparse.Namespace) -> Any:

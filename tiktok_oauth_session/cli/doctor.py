@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop, see
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.error_page import explain
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
@@ -23,6 +22,7 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
     is_of_this_machine,
     with_port,
 )
+from tiktok_oauth_session.cli.settings.surface import platform
 from tiktok_oauth_session.cli.stores.account_option import find
 from tiktok_oauth_session.cli.stores.urls import is_github_secret
 from tiktok_oauth_session.cli.terminal.output import show, table, tell
@@ -161,6 +161,9 @@ def _tiktok_findings(key: str, secret: str, uri: str) -> Iterator[Finding]:
 def _key_finding(session: TikTokOAuth2Session) -> Finding:
     from tiktok_oauth_session.errors import TokenError
 
+    if session.platform.client_credentials_parameters == {}:
+        words = f"{session.platform.name} issues no token to an app, so that only a login tells"
+        return Finding("key and secret", UNKNOWN, words)
     try:
         session.fetch_client_token()
     except TokenError as error:

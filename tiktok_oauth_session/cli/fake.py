@@ -14,8 +14,8 @@ from tiktok_oauth_session._http.loopback import is_loopback_host
 from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import BASE_URL
 from tiktok_oauth_session.cli.settings.redirect_uris import DEFAULT_REDIRECT_URI
+from tiktok_oauth_session.cli.settings.surface import BASE_URL
 from tiktok_oauth_session.cli.terminal.output import tell
 from tiktok_oauth_session.cli.terminal.signals import WAKE_S
 

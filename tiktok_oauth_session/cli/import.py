@@ -14,7 +14,7 @@ from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import platform, require_issuer
+from tiktok_oauth_session.cli.settings.surface import platform, require_issuer
 from tiktok_oauth_session.cli.stores.documents import Found, tokens_in
 from tiktok_oauth_session.cli.terminal.output import moment, show, tell
 from tiktok_oauth_session.tokens import ISSUER, AccountKey, TikTokToken

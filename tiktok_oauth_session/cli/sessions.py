@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import platform, require_issuer
+from tiktok_oauth_session.cli.settings.surface import platform, require_issuer
 
 if TYPE_CHECKING:
     from tiktok_oauth_session.session import TikTokOAuth2Session
@@ -29,10 +29,15 @@ def session_for(store: TokenStore, account: AccountKey) -> TikTokOAuth2Session:
     # Slow to import.
     from tiktok_oauth_session.session import TikTokOAuth2Session
 
-    return TikTokOAuth2Session(
+    session = TikTokOAuth2Session(
         app.client_key,
         client_secret=app.client_secret,
         store=store,
         open_id=account.open_id,
         platform=surface,
     )
+    if surface.api_calls_are_signed:
+        from tiktok_oauth_session.shop_signature import ShopSignature
+
+        session.auth = ShopSignature(app.client_key, app.client_secret)
+    return session

@@ -8,7 +8,7 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, Stop
 from tiktok_oauth_session.cli.sessions import session_for
-from tiktok_oauth_session.cli.settings.base_url import require_issuer
+from tiktok_oauth_session.cli.settings.surface import require_issuer
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 
 

@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the demo."""
     # Slow to import.
     from tiktok_oauth_session.cli.demo.life import demo
-    from tiktok_oauth_session.platforms import LOGIN_KIT, LOGIN_KIT_V1
+    from tiktok_oauth_session.platforms import BY_NAME
 
-    platform = LOGIN_KIT_V1 if arguments.v1 else LOGIN_KIT
+    platform = BY_NAME["login-kit-v1" if arguments.v1 else "login-kit"]
     demo(platform, browser=arguments.browser, verbose=arguments.verbose)
     return EXIT_OK

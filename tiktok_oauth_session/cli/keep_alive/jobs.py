@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import Stop, verdict
 from tiktok_oauth_session.cli.keep_alive.stopping import told_to_stop
-from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.credentials import Credentials
+from tiktok_oauth_session.cli.settings.surface import platform
 from tiktok_oauth_session.cli.terminal.signals import TO_BE_HANDLED, end_by, handled
 
 if TYPE_CHECKING:

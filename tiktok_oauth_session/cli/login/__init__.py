@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
+from tiktok_oauth_session.cli.login import consent_page
 from tiktok_oauth_session.cli.login.display_name import ask_for_name
 from tiktok_oauth_session.cli.settings import credentials, system_keyring
-from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.redirect_uris import (
     DEFAULT_REDIRECT_URI,
     RULES,
@@ -19,11 +20,13 @@ from tiktok_oauth_session.cli.settings.redirect_uris import (
     takes_any_port,
     with_port,
 )
+from tiktok_oauth_session.cli.settings.surface import platform
 from tiktok_oauth_session.cli.stores.login_notes import keep_notes, with_name
 from tiktok_oauth_session.cli.terminal.output import moment, show, tell
 from tiktok_oauth_session.cli.terminal.prompts import confirm
 
 if TYPE_CHECKING:
+    from tiktok_oauth_session.platforms import Platform
     from tiktok_oauth_session.session import TikTokOAuth2Session
     from tiktok_oauth_session.tokens import TikTokToken
 
@@ -68,6 +71,17 @@ def add_parser(subcommands: Any) -> None:
         action="store_true",
         help="show the consent page even to a user who has consented before, to choose other scopes",
     )
+    parser.add_argument(
+        "--page",
+        metavar="ADDRESS",
+        help="the login's page, as TikTok's portal shows its link (default: the platform's own)",
+    )
+    parser.add_argument(
+        "--open-id",
+        metavar="NAME",
+        help="keep the account under a name of your own, as for a platform that does not say whose token it "
+        "issues",
+    )
     stores.add_option(parser)
     parser.set_defaults(run=run)
 
@@ -87,7 +101,9 @@ def _add_ways(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Log in."""
     surface = platform()
-    uri = _redirect_uri(arguments)
+    uri = _redirect_uri(arguments, surface)
+    if not (surface.tells_open_id or arguments.open_id):
+        raise Stop(f"{surface.name} does not say whose token it issues: pass --open-id.", EXIT_USAGE)
     store = stores.open_ready_store(arguments.store)
     app = credentials.require()
 
@@ -100,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
         scope=",".join(arguments.scope or ()) or None,
         redirect_uri=uri,
         store=store,
+        open_id=arguments.open_id,
         platform=surface,
     )
     token = _log_in(session, arguments)
@@ -116,7 +133,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _log_in(session: TikTokOAuth2Session, arguments: argparse.Namespace) -> TikTokToken:
-    ask_again = arguments.ask_again
+    begin = functools.partial(
+        session.authorization_url, arguments.page, **consent_page.options(ask_again=arguments.ask_again)
+    )
     if arguments.qr:
         from tiktok_oauth_session.cli.login.qr_code import log_in_by_qr_code
 
@@ -124,23 +143,23 @@ def _log_in(session: TikTokOAuth2Session, arguments: argparse.Namespace) -> TikT
     if arguments.paste or not is_of_this_machine(session.redirect_uri):
         from tiktok_oauth_session.cli.login.paste import log_in_by_paste
 
-        return log_in_by_paste(session, ask_again=ask_again)
+        return log_in_by_paste(session, begin)
     from tiktok_oauth_session.cli.login.browser import log_in_by_browser
 
     return log_in_by_browser(
         session,
+        begin,
         arguments.timeout,
         any_port=arguments.port is not None,
         open_browser=not arguments.no_browser,
-        ask_again=ask_again,
     )
 
 
 # --- options ---------------------------------------------------------------------------------------
 
 
-def _redirect_uri(arguments: argparse.Namespace) -> str | None:
-    """Return the redirect URI to use, with ``*`` where any port will do.
+def _redirect_uri(arguments: argparse.Namespace, surface: Platform) -> str | None:
+    """Return the redirect URI to use, with ``*`` where any port will do; None where TikTok knows it.
 
     Raises:
         Stop: TikTok would not take it, or it does not fit the other options.
@@ -148,6 +167,13 @@ def _redirect_uri(arguments: argparse.Namespace) -> str | None:
     given = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI)
     if arguments.qr:
         return given or None
+    if "redirect_uri" not in (surface.authorization_parameters or ()):
+        return None
+    if surface.https_redirect_uris_only and not given:
+        raise Stop(
+            f"{surface.name} comes back to an https address only: pass --redirect-uri, as registered.",
+            EXIT_USAGE,
+        )
     uri = given or DEFAULT_REDIRECT_URI
     if complaint := complaint_about(uri):
         raise Stop(f"The redirect URI {uri} {complaint}. See {RULES}", EXIT_USAGE)

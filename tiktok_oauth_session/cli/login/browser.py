@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -26,23 +27,28 @@ CAUSES = (
 
 
 def log_in_by_browser(
-    session: TikTokOAuth2Session, timeout: float, *, any_port: bool, open_browser: bool, ask_again: bool
+    session: TikTokOAuth2Session,
+    begin: Callable[[], tuple[str, str]],
+    timeout: float,
+    *,
+    any_port: bool,
+    open_browser: bool,
 ) -> TikTokToken:
     """Wait until TikTok sends the user's browser back to this machine.
 
     Args:
         session: The session that logs in; its redirect URI may have ``*`` for its port.
+        begin: Returns the address of TikTok's page, and the login's state.
         timeout: Seconds.
         any_port: Whether the redirect URI is registered with ``*`` for its port.
         open_browser: Open one, unless the user is on another machine.
-        ask_again: Show the page even to a user who has consented before.
 
     Raises:
         Stop: Nobody came in time, or the port is taken.
     """
     with _server(str(session.redirect_uri), any_port=any_port) as server:
         session.redirect_uri = server.redirect_uri
-        url, state = session.authorization_url(**consent_page.options(ask_again=ask_again))
+        url, state = begin()
         server.expect(state)
         remote = "SSH_CONNECTION" in os.environ and "DISPLAY" not in os.environ
         consent_page.show(url, browser=open_browser and not remote)

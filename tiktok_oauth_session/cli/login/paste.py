@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.exits import EXIT_FAILED, Stop
@@ -20,22 +21,25 @@ if TYPE_CHECKING:
 TRIES = 3
 
 
-def log_in_by_paste(session: TikTokOAuth2Session, *, ask_again: bool) -> TikTokToken:
+def log_in_by_paste(session: TikTokOAuth2Session, begin: Callable[[], tuple[str, str]]) -> TikTokToken:
     """Ask for the address that TikTok sent the user's browser to, wherever that browser is.
 
     Args:
         session: The session that logs in; its redirect URI may have ``*`` for its port.
-        ask_again: Show the page even to a user who has consented before.
+        begin: Returns the address of TikTok's page, and the login's state.
 
     Raises:
         Stop: Something else was pasted.
     """
-    session.redirect_uri = with_port(str(session.redirect_uri), UNUSED_PORT)
-    url, state = session.authorization_url(**consent_page.options(ask_again=ask_again))
+    uri: str | None = session.redirect_uri and with_port(str(session.redirect_uri), UNUSED_PORT)
+    session.redirect_uri = uri
+    url, state = begin()
     consent_page.show(url, browser=False)
-    tell("After you allow it, the browser goes to an address that begins with")
-    tell(f"  {session.redirect_uri}?code=")
-    if is_of_this_machine(str(session.redirect_uri)):
+    if uri:
+        tell("After you allow it, the browser goes to an address that begins with", f"  {uri}?code=")
+    else:
+        tell("After you allow it, the browser goes to the address that the app has registered, with a code=.")
+    if is_of_this_machine(uri):
         tell("It may say that it cannot connect: only the address is needed.")
     callback = _ask_for_callback(state)
     with finishing_first():

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
-from tiktok_oauth_session.cli.settings.base_url import bound
 from tiktok_oauth_session.cli.settings.folders import tokens_folder
+from tiktok_oauth_session.cli.settings.surface import bound
 from tiktok_oauth_session.cli.stores.checks import require_no_encrypted_token
 from tiktok_oauth_session.cli.stores.encrypted import readable
 from tiktok_oauth_session.cli.stores.urls import place_of, shows_password, store_at

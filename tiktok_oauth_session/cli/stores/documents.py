@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tiktok_oauth_session.cli.exits import EXIT_USAGE, Stop
-from tiktok_oauth_session.cli.settings.base_url import platform
 from tiktok_oauth_session.cli.settings.credentials import assignments
+from tiktok_oauth_session.cli.settings.surface import platform
 from tiktok_oauth_session.stores.envelope import Unreadable, opened
 from tiktok_oauth_session.tokens import TikTokToken, split_scopes
 

@@ -1,4 +1,4 @@
-"""Which TikTok the command talks to: TikTok itself, a fake or a proxy."""
+"""Which TikTok the command talks to: which surface of it, and whether a fake or a proxy in its place."""
 
 from __future__ import annotations
 
@@ -15,19 +15,40 @@ if TYPE_CHECKING:
     from tiktok_oauth_session.tokens import AccountKey, TikTokToken
 
 BASE_URL = "TIKTOK_OAUTH_BASE_URL"
+PLATFORM = "TIKTOK_OAUTH_PLATFORM"
+DEFAULT_PLATFORM = "login-kit"
+
+
+def choose(name: str) -> None:
+    """Choose a surface, for this process and those that it starts."""
+    os.environ[PLATFORM] = name
+
+
+def official() -> Platform:
+    """Return the surface that was chosen, where TikTok has it.
+
+    Raises:
+        Stop: There is no surface of that name.
+    """
+    from tiktok_oauth_session.platforms import BY_NAME
+
+    name = os.environ.get(PLATFORM, "").strip() or DEFAULT_PLATFORM
+    if name not in BY_NAME:
+        raise Stop(f"There is no platform {name!r}; there are {', '.join(BY_NAME)}.", EXIT_USAGE)
+    return BY_NAME[name]
 
 
 def platform() -> Platform:
-    """Return TikTok's current surface, or the same one elsewhere.
+    """Return the surface that was chosen, where the command talks to it: at TikTok or elsewhere.
 
     Raises:
-        Stop: Elsewhere is no URL, has a password in it, or is plain http on another machine.
+        Stop: There is no such surface; or elsewhere is no URL, has a password in it, or is plain http on
+            another machine.
     """
-    from tiktok_oauth_session.platforms import LOGIN_KIT
-
+    surface = official()
     base = os.environ.get(BASE_URL, "").strip()
     if not base:
-        return LOGIN_KIT
+        return surface
     from tiktok_oauth_session._http.loopback import is_loopback_host
 
     try:
@@ -42,7 +63,7 @@ def platform() -> Platform:
         raise Stop(f"{BASE_URL} has to be without user and password.", EXIT_USAGE)
     if parts.scheme == "http" and not is_loopback_host((parts.hostname or "").rstrip(".")):
         raise Stop(f"{BASE_URL}: plain http is for this machine only; secrets travel over https.", EXIT_USAGE)
-    return LOGIN_KIT.at(base)
+    return surface.at(base)
 
 
 def tell_where() -> None:
@@ -51,12 +72,8 @@ def tell_where() -> None:
     Raises:
         Stop: As for `platform`.
     """
-    if not os.environ.get(BASE_URL, "").strip():
-        return
-    from tiktok_oauth_session.platforms import LOGIN_KIT
-
     elsewhere = platform().issuer
-    if elsewhere != LOGIN_KIT.issuer:
+    if elsewhere != official().issuer:
         tell(f"This talks to {elsewhere}, not to TikTok ({BASE_URL} is set).")
 
 
@@ -66,27 +83,30 @@ def require_issuer(token: TikTokToken) -> None:
     Raises:
         Stop: It was.
     """
-    from tiktok_oauth_session.platforms import LOGIN_KIT
+    from tiktok_oauth_session.platforms import BY_NAME
     from tiktok_oauth_session.tokens import ISSUER
 
     here = platform().issuer
     theirs = token.get(ISSUER, here)
-    if theirs != here:
-        is_tiktoks = theirs == LOGIN_KIT.issuer
-        # Not as a line to be copied: in a store that others share, anybody may have written it.
-        how = f"Unset {BASE_URL}" if is_tiktoks else f"If that address is yours, set {BASE_URL} to it"
-        raise Stop(
-            f"{theirs} issued the token of {token.open_id or 'this account'}, and this talks to {here}: "
-            f"nothing was sent. {how}; or log in here, with another --store.",
-            EXIT_USAGE,
-        )
+    if theirs == here:
+        return
+    surfaces = [name for name, surface in BY_NAME.items() if surface.issuer == theirs]
+    # Not as a line to be copied: in a store that others share, anybody may have written it.
+    how = f"If that address is yours, set {BASE_URL} to it"
+    if surfaces:
+        is_elsewhere = here != official().issuer
+        how = f"Unset {BASE_URL}" if is_elsewhere else f"Pass --platform {' or '.join(surfaces)}"
+    raise Stop(
+        f"{theirs} issued the token of {token.open_id or 'this account'}, and this talks to {here}: "
+        f"nothing was sent. {how}; or log in here, with another --store.",
+        EXIT_USAGE,
+    )
 
 
 def bound(store: TokenStore) -> TokenStore:
     """Return a store whose tokens go nowhere but to who issued them: to TikTok, where they do not say."""
     if not os.environ.get(BASE_URL, "").strip():
         return store
-    from tiktok_oauth_session.platforms import LOGIN_KIT
     from tiktok_oauth_session.tokens import ISSUER
 
     load = store.load
@@ -94,7 +114,7 @@ def bound(store: TokenStore) -> TokenStore:
     def load_bound(key: AccountKey) -> TikTokToken | None:
         token = load(key)
         if token is not None:
-            token.setdefault(ISSUER, LOGIN_KIT.issuer)
+            token.setdefault(ISSUER, official().issuer)
         return token
 
     store.load = load_bound  # type: ignore[method-assign]  # as a subclass of each kind of store would

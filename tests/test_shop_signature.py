@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import requests
 
-from tiktok_oauth_session.contrib.shop import ShopSignature
+from tiktok_oauth_session.shop_signature import ShopSignature
 
 #: The example of TikTok's page about signing.
 SECRET = "e59af819cc"

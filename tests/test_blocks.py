@@ -14,6 +14,10 @@ RUN = {
         "tests/test_documentation.py::test_readme__usage": 2,
         "tests/test_readme_figures.py::test_figure": 1,
     },
+    "docs/business.md": {
+        "tests/test_business.py::test_page": 4,
+        "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
+    },
     # Of each line, the command is parsed; it has tests of its own.
     "docs/cli.md": {"tests/cli/test_cli_docs.py::test_page__examples_parse": 9},
     "docs/desktop.md": {"tests/test_how_to_pages.py::test_desktop_page": 1},
@@ -53,6 +57,10 @@ RUN = {
     "docs/script.md": {
         "tests/cli/test_script_page.py::logged_in_account": 1,
         "tests/cli/test_script_page.py::test_page__cron": 2,
+    },
+    "docs/shop.md": {
+        "tests/test_shop.py::test_page": 4,
+        "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
     },
     "docs/stores.md": {
         "tests/test_how_to_pages.py::test_stores_page": 6,

@@ -68,7 +68,10 @@ def test_exit_codes__all_documented():
     assert codes == set(exits.MEANINGS) == set(exits.SUMMARIES)
 
 
-@pytest.mark.parametrize(("where", "at_least"), [("docs/cli.md", 10), ("docs/keep-alive.md", 1)])
+@pytest.mark.parametrize(
+    ("where", "at_least"),
+    [("docs/cli.md", 10), ("docs/keep-alive.md", 1), ("docs/business.md", 4), ("docs/shop.md", 3)],
+)
 def test_page__examples_parse(where, at_least):
     """Every command line in a code block is one that the command understands."""
     lines = [line for code in code_blocks(where, "sh") for line in EXAMPLE.findall(code)]

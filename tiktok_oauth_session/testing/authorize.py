@@ -1,4 +1,4 @@
-"""The page where a user consents, and the page TikTok shows when the app is set up wrongly.
+"""The pages where users consent, and the page TikTok shows when the app is set up wrongly.
 
 Sources:
     https://developers.tiktok.com/doc/login-kit-web
@@ -7,12 +7,12 @@ Sources:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from .app import is_loopback
-from .grants import Refused
+from .grants import SCOPES_OF_SURFACE, Refused
 from .pages import consent_page, error_page
 from .records import Reply, RequestRecord
 from .routes import Route
@@ -101,12 +101,12 @@ def find_problem(tiktok: TikTok, record: RequestRecord) -> Problem | None:
     )
     broken = (problem for kept, problem in rules if not kept)
     problem = next(broken, _find_pkce_problem(query, needed=is_loopback(redirect_uri)))
-    return problem or _find_undocumented(tiktok, query)
+    return problem or find_undocumented(tiktok, query, _DOCUMENTED | _DOCUMENTED_IN_V2 | _OF_SDKS)
 
 
-def _find_undocumented(tiktok: TikTok, query: dict[str, str]) -> Problem | None:
+def find_undocumented(tiktok: TikTok, query: dict[str, str], documented: set[str]) -> Problem | None:
     """Return what this TikTok refuses only because nobody documents it; or note it all."""
-    unknown = sorted(set(query) - _DOCUMENTED - _DOCUMENTED_IN_V2 - _OF_SDKS)
+    unknown = sorted(set(query) - documented)
     undocumented = {name: f"undocumented for authorize: {name}" for name in unknown}
     if not query.get("state"):
         undocumented["state"] = "a login without state"
@@ -157,12 +157,46 @@ def callback_url(redirect_uri: str, parameters: dict[str, str]) -> str:
     return f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{urlencode(parameters)}"
 
 
-def _show(
-    tiktok: TikTok, record: RequestRecord, find: Callable[[TikTok, RequestRecord], Problem | None]
-) -> Reply:
+def _asked(tiktok: TikTok, record: RequestRecord) -> tuple[str, ...]:
+    if record.surface in SCOPES_OF_SURFACE:
+        return tiktok.scopes_of(record.surface)
+    return tiktok.check_scopes(record.query["scope"])
+
+
+def _named_in_the_url(_tiktok: TikTok, record: RequestRecord) -> str:
+    return record.query.get("redirect_uri", "/")
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a surface's consent page finds wrong, and how it answers the app."""
+
+    find_problem: Callable[[TikTok, RequestRecord], Problem | None]
+    redirect_uri: Callable[[TikTok, RequestRecord], str] = _named_in_the_url
+    #: What the callback calls the code.
+    code_names: tuple[str, ...] = ("code",)
+    #: What the callback calls the granted scopes, if it tells them.
+    scope_names: tuple[str, ...] = ("scopes",)
+    #: What the callback says of a user who cancels.
+    denial: Mapping[str, str] = field(
+        default_factory=lambda: {"error": "access_denied", "error_description": "access_denied"}
+    )
+
+    def answer(self, tiktok: TikTok, record: RequestRecord) -> Reply:
+        """Answer the page and the form on it."""
+        return _show(tiktok, record, self)
+
+    def deny(self, tiktok: TikTok, record: RequestRecord, **about: str) -> Reply:
+        """Return to the app with an error: `about` it, or that the user has cancelled."""
+        told = {**self.denial, **about, "state": record.query.get("state", "")}
+        given = {name: value for name, value in told.items() if value}
+        return Reply.redirect(callback_url(self.redirect_uri(tiktok, record), given), error=told["error"])
+
+
+def _show(tiktok: TikTok, record: RequestRecord, page: Page) -> Reply:
     if "error_type" in record.query:
         return error_page(record.query["error_type"])
-    problem = find(tiktok, record)
+    problem = page.find_problem(tiktok, record)
     if problem is not None:
         details = {
             "error": problem.error,
@@ -174,18 +208,15 @@ def _show(
         # Relative: whatever the browser calls this host.
         return Reply.redirect(callback_url(f"{here.path}?{here.query}", details), error=problem.error)
     if record.method == "POST":
-        return _decide(tiktok, record)
-    return consent_page(tiktok, record)
+        return _decide(tiktok, record, page)
+    return consent_page(tiktok, record, _asked(tiktok, record))
 
 
-def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
+def _decide(tiktok: TikTok, record: RequestRecord, page: Page) -> Reply:
     query, form = record.query, record.form
-    redirect_uri = query["redirect_uri"]
-    state = {"state": query["state"]} if query.get("state") else {}
     if form.get("decision") != ALLOW:
-        denied = {"error": "access_denied", "error_description": "access_denied", **state}
-        return Reply.redirect(callback_url(redirect_uri, denied), error="access_denied")
-    asked = tiktok.check_scopes(query["scope"])
+        return page.deny(tiktok, record)
+    redirect_uri, asked = page.redirect_uri(tiktok, record), _asked(tiktok, record)
     granted = [scope for scope in asked if scope == ALWAYS_GRANTED or scope in form]
     code = tiktok.issue_code(
         tiktok.user(form.get("open_id")),
@@ -194,30 +225,26 @@ def _decide(tiktok: TikTok, record: RequestRecord) -> Reply:
         surface=record.surface,
         challenge=query.get("code_challenge"),
     )
-    given = {"code": code, "scopes": ",".join(granted), **state}
-    return Reply.redirect(callback_url(redirect_uri, given))
+    given = dict.fromkeys(page.code_names, code) | dict.fromkeys(page.scope_names, ",".join(granted))
+    state = {"state": query["state"]} if query.get("state") else {}
+    return Reply.redirect(callback_url(redirect_uri, given | state))
 
 
-def authorize(tiktok: TikTok, record: RequestRecord) -> Reply:
-    """Answer the v2 authorization page and the form on it."""
-    return _show(tiktok, record, find_problem)
-
-
-def authorize_v1(tiktok: TikTok, record: RequestRecord) -> Reply:
-    """Answer the legacy authorization page and the form on it."""
-    return _show(tiktok, record, find_v1_problem)
-
-
-def _page_refusal(_tiktok: TikTok, refused: Refused) -> Reply:
+def page_refusal(_tiktok: TikTok, refused: Refused) -> Reply:
+    """Return the page that names what is refused."""
     return error_page(refused.reason.value)
 
 
-_HOST = "www.tiktok.com"
-_METHODS = ("GET", "POST")
-ROUTES = (
-    Route("/v2/auth/authorize/", "authorize", "v2", _HOST, _METHODS, authorize, _page_refusal),
-    # The Android SDK leaves the slash out.
-    Route("/v2/auth/authorize", "authorize", "v2", _HOST, _METHODS, authorize, _page_refusal),
-    Route("/auth/authorize/", "authorize", "v1", _HOST, _METHODS, authorize_v1, _page_refusal),
-    Route("/auth/authorize", "authorize", "v1", _HOST, _METHODS, authorize_v1, _page_refusal),
+#: Login Kit's pages, by surface.
+PAGES = {"v2": Page(find_problem), "v1": Page(find_v1_problem)}
+METHODS = ("GET", "POST")
+ROUTES = tuple(
+    Route(path, "authorize", surface, ("www.tiktok.com",), METHODS, PAGES[surface].answer, page_refusal)
+    for path, surface in (
+        ("/v2/auth/authorize/", "v2"),
+        # The Android SDK leaves the slash out, and so does TikTok for Business.
+        ("/v2/auth/authorize", "v2"),
+        ("/auth/authorize/", "v1"),
+        ("/auth/authorize", "v1"),
+    )
 )

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from . import authorize, legacy, login_kit, qr, resources
+from . import authorize, business, legacy, login_kit, qr, resources, shop
 from .app import App, Policy
 from .faults import Fault, FaultQueue
 from .grants import Refused
@@ -19,7 +19,9 @@ from .users import User
 Hook = Callable[[RequestRecord], object]
 
 ROUTES: Mapping[str, Route] = {
-    route.path: route for module in (authorize, legacy, login_kit, qr, resources) for route in module.ROUTES
+    route.path: route
+    for module in (authorize, business, legacy, login_kit, qr, resources, shop)
+    for route in module.ROUTES
 }
 
 
@@ -86,7 +88,7 @@ class Exchange:
         record, tiktok = self.record, self._handler.tiktok
         with self._handler.lock:
             log_id = tiktok.begin_request()
-            planned = self.fault.reply(record, log_id)
+            planned = self.fault.reply(tiktok, record)
             changes = tiktok.changes
             answered = self._answer(tiktok) if planned is None or self.fault.processed else None
             reply = planned or answered or Reply(200)
@@ -98,15 +100,17 @@ class Exchange:
 
     def _answer(self, tiktok: TikTok) -> Reply:
         route, log_id = self._route, tiktok.log_id
-        if route is None:
-            reply = Reply.json(404, {"error": "not_found", "log_id": log_id}, error="not_found")
-        elif self.record.method not in route.methods:
-            content = {"error": "method_not_allowed", "log_id": log_id}
-            reply = Reply.json(405, content, error="method_not_allowed")
-            reply.headers["Allow"] = ", ".join(route.methods)
-        else:
+        if route is not None and self.record.method in route.methods:
             try:
-                reply = route.answer(tiktok, self.record)
+                return route.answer(tiktok, self.record)
             except Refused as refused:
-                reply = route.refusal(tiktok, refused)
+                return route.refusal(tiktok, refused)
+        stray = business.stray(self.record) or shop.stray(self.record, log_id)
+        if stray is not None:
+            return stray
+        if route is None:
+            return Reply.json(404, {"error": "not_found", "log_id": log_id}, error="not_found")
+        content = {"error": "method_not_allowed", "log_id": log_id}
+        reply = Reply.json(405, content, error="method_not_allowed")
+        reply.headers["Allow"] = ", ".join(route.methods)
         return reply

@@ -13,20 +13,26 @@ from .adapter import FakeAdapter
 from .app import REDIRECT_URIS, SCOPES, App, Policy, Rotation
 from .authorize import ALLOW, CANCEL, FakePageError
 from .checks import LATEST_S, Rule, check, is_number
-from .exchange import Hook, RequestHandler
+from .exchange import ROUTES, Hook, RequestHandler
 from .faults import Fault
+from .grants import SCOPES_OF_SURFACE
 from .records import RequestRecord
 from .routes import ENDPOINTS
 from .server import FakeServer
+from .shop import SERVICE_ID
 from .users import User
 from .webhooks import signed
 
 CLIENT_KEY = "sbaw-test-key"
 CLIENT_SECRET = "sbaw-test-secret"
+#: The surfaces that issue tokens.
+SURFACES = ("v2", "v1", "business", "advertiser", "shop")
 
 
 class FakeTikTok:
-    """TikTok's OAuth and a little of its API, in memory.
+    """TikTok's OAuth and a little of its API, in memory: Login Kit, TikTok for Business and TikTok Shop.
+
+    The app's client key is also its app id, client id and app key there.
 
     It refuses what TikTok is documented or known to refuse. What is merely undocumented it accepts, and notes
     in `warnings`.
@@ -39,9 +45,11 @@ class FakeTikTok:
         redirect_uris: What the app has registered; a loopback URI may have the port ``*``.
         scopes: What the app has been approved for.
         access_lifetime: Seconds that a user's access token lives.
-        refresh_lifetime: Seconds that a refresh token lives, counted from each refresh.
+        refresh_lifetime: Seconds that a refresh token lives, counted from each refresh; on Business and Shop
+            from the login.
         client_token_lifetime: Seconds that a token of the app itself lives.
-        code_lifetime: Seconds that an authorization code lives.
+        code_lifetime: Seconds that an authorization code lives, other than an advertiser's (an hour) and
+            Shop's (half an hour).
         qr_lifetime: Seconds in which a QR code must be scanned, confirmed and collected.
         rotation: What a refresh does to the refresh token: ``hard`` spends it at once,
             ``grace`` accepts the previous one again for a while and returns the same
@@ -109,6 +117,11 @@ class FakeTikTok:
         """Show the app and how much happened, but no secret."""
         return f"<FakeTikTok {self.client_key}: {len(self._handler.records)} requests>"
 
+    @property
+    def service_id(self) -> str:
+        """The app's number that TikTok Shop's authorization page wants in place of its key."""
+        return SERVICE_ID
+
     # -- reaching it ---------------------------------------------------------------------
 
     def adapter(self) -> FakeAdapter:
@@ -131,8 +144,8 @@ class FakeTikTok:
 
         Args:
             url: An authorization URL on TikTok's host or any other.
-            grant: The scopes that the user leaves ticked; None grants all that were asked.
-                `user.info.basic` cannot be unticked.
+            grant: The scopes that the user leaves ticked; None grants all that were asked, for
+                advertisers and Shop all that there are. `user.info.basic` cannot be unticked.
             deny: Whether the user cancels instead.
             user: Who is logged in; None is the first user.
 
@@ -147,7 +160,7 @@ class FakeTikTok:
             page = browser.get(url, allow_redirects=False)
             if not page.is_redirect:
                 page.raise_for_status()
-                asked = dict(parse_qsl(urlsplit(url).query)).get("scope", "").split(",")
+                asked = self._asked(url)
                 granted = asked if grant is None else list(grant)
                 if not set(granted) <= set(asked):
                     raise ValueError(f"asked were {', '.join(asked)}; cannot grant {granted}")
@@ -159,6 +172,14 @@ class FakeTikTok:
         location = page.headers["Location"]
         FakePageError.check(urljoin(url, location))
         return location
+
+    def _asked(self, url: str) -> Iterable[str]:
+        """Return the scopes that an authorization URL, or the app itself, asks for."""
+        page = urlsplit(url)
+        surface = ROUTES[page.path].surface if page.path in ROUTES else "v2"
+        if surface in SCOPES_OF_SURFACE:
+            return self._tiktok.scopes_of(surface)
+        return dict(parse_qsl(page.query)).get("scope", "").split(",")
 
     # -- its clock and its accidents -----------------------------------------------------
 
@@ -297,17 +318,33 @@ class FakeTikTok:
             return self._tiktok.put_user(open_id, display_name, videos)
 
     def issue_token(
-        self, scopes: Iterable[str] | None = None, user: User | str | None = None
+        self,
+        scopes: Iterable[str] | None = None,
+        user: User | str | None = None,
+        *,
+        surface: str = "v2",
     ) -> dict[str, Any]:
         """Return what the token endpoint would after a login, without a browser or a request.
 
+        The names are Login Kit's, whatever the surface. An advertiser's token has no end, no refresh token
+        and no open_id.
+
         Args:
-            scopes: The granted scopes; None grants all that the app is approved for.
+            scopes: The granted scopes; None grants all that there are for the app.
             user: Whose; None is the first user.
+            surface: Where the token is good: `v2`, `v1` (which take each other's), `business`,
+                `advertiser` or `shop`.
+
+        Raises:
+            ValueError: There is no such surface.
         """
+        if surface not in SURFACES:
+            raise ValueError(f"no surface {surface!r}; there are {', '.join(SURFACES)}")
         with self._lock:
-            granted = self._tiktok.app.scopes if scopes is None else scopes
-            return self._tiktok.describe(self._tiktok.issue(self._tiktok.user(user), granted))
+            known = self._tiktok
+            granted = known.scopes_of(surface) if scopes is None else scopes
+            of = "v2" if surface == "v1" else surface
+            return known.describe(known.issue(known.user(user), granted, surface=of))
 
     @property
     def tokens(self) -> list[dict[str, Any]]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Literal
-from urllib.parse import urlencode
 
+from . import business, shop
+from .authorize import PAGES
 from .checks import DETAILS, TIMES, check
 from .legacy import V1_PARAMETER_ERROR, V1_SYSTEM_BUSY, v1_error
 from .login_kit import oauth_error
 from .records import Reply, RequestRecord
 from .resources import api_error
 from .routes import ENDPOINTS
+from .tiktok import TikTok
 
 Loss = Literal["", "refuse", "reset", "truncated"]
 
@@ -30,6 +32,13 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "body": {"body": b"", "status": 200, "headers": {}, "processed": False},
     "redirect": {"status": 307, "location": ""},
 }
+#: How a surface with numbers tells an error: its envelope, the numbers by RFC 6749's error, and any other's.
+ENVELOPES: Mapping[str, tuple[Callable[..., Reply], Mapping[str, int], int]] = {
+    "business": (business.error, business.NUMBERS, business.SYSTEM_ERROR),
+    "advertiser": (business.error, business.NUMBERS, business.SYSTEM_ERROR),
+    "shop": (shop.error, shop.NUMBERS, shop.SYSTEM_ERROR),
+}
+_PAGES = {**PAGES, "advertiser": business.PAGE, "shop": shop.PAGE}
 PROCESSED_KINDS = ("", "reset_after", "slow", "truncated")
 LOSSES: Mapping[str, Loss] = {
     "refuse": "refuse",
@@ -83,7 +92,7 @@ class Fault:
         """What happens to the connection instead of a whole reply."""
         return LOSSES.get(self.kind, "")
 
-    def reply(self, record: RequestRecord, log_id: str) -> Reply | None:
+    def reply(self, tiktok: TikTok, record: RequestRecord) -> Reply | None:
         """Return the reply that takes the place of TikTok's own, if this accident has one."""
         about = self.details
         if self.kind == "html":
@@ -93,13 +102,13 @@ class Fault:
         if self.kind == "redirect":
             return Reply.redirect(about["location"], status=about["status"])
         if self.kind == "status":
-            return self._status(record, log_id)
-        return self._error(record, log_id) if self.kind == "error" else None
+            return self._status(record, tiktok.log_id)
+        return self._error(tiktok, record) if self.kind == "error" else None
 
     def _status(self, record: RequestRecord, log_id: str) -> Reply:
         status, body = self.details["status"], self.details["body"]
         error = "temporarily_unavailable"
-        if record.endpoint in RESOURCES:
+        if record.endpoint in RESOURCES or record.surface in ENVELOPES:
             error = "rate_limit_exceeded" if status == HTTPStatus.TOO_MANY_REQUESTS else "internal_error"
         reply = told(record, log_id, error=error, description="Try again later.", status=status)
         if body is not None:
@@ -108,11 +117,12 @@ class Fault:
             reply.headers["Retry-After"] = str(self.details["retry_after"])
         return reply
 
-    def _error(self, record: RequestRecord, log_id: str) -> Reply:
+    def _error(self, tiktok: TikTok, record: RequestRecord) -> Reply:
         about = self.details
         if record.endpoint == "authorize":
-            return _callback_error(record, about["error"], about["description"])
-        return told(record, log_id, **about)
+            page = _PAGES[record.surface]
+            return page.deny(tiktok, record, error=about["error"], error_description=about["description"])
+        return told(record, tiktok.log_id, **about)
 
 
 def told(
@@ -125,6 +135,11 @@ def told(
     code: str | int | None = None,
 ) -> Reply:
     """Return an error in the form that the request's endpoint and surface use."""
+    told_number = int(code) if code and str(code).removeprefix("-").isdecimal() else None
+    if record.surface in ENVELOPES:
+        envelope, numbers, other = ENVELOPES[record.surface]
+        number = told_number or numbers.get(error, other)
+        return envelope(number, description or error, log_id, status=status or 200)
     if record.endpoint in RESOURCES and record.surface == "v2":
         return api_error(str(code or error), log_id, message=description, status=status)
     if record.surface == "v2":
@@ -132,14 +147,7 @@ def told(
     if record.endpoint in RESOURCES:
         problem = {"code": code or V1_SYSTEM_BUSY, "message": description, "log_id": log_id}
         return Reply.json(status or 200, {"data": {}, "error": problem}, error=str(problem["code"]))
-    number = int(code) if code and str(code).removeprefix("-").isdecimal() else V1_PARAMETER_ERROR
-    return v1_error(number, description or error, status=status or 200)
-
-
-def _callback_error(record: RequestRecord, error: str, description: str) -> Reply:
-    query = {"error": error, "error_description": description, "state": record.query.get("state")}
-    asked = urlencode({name: value for name, value in query.items() if value})
-    return Reply.redirect(f"{record.query.get('redirect_uri', '/')}?{asked}", error=error)
+    return v1_error(told_number or V1_PARAMETER_ERROR, description or error, status=status or 200)
 
 
 class FaultQueue:

@@ -23,11 +23,13 @@ V1_SYSTEM_BUSY = 2100004
 ERRORS = {
     Reason.CLIENT: (10013, "Client key or client secret error"),
     Reason.CODE: (10007, "Authorization code expired"),
+    Reason.CODE_EXPIRED: (10007, "Authorization code expired"),
     Reason.GRANT_TYPE: (10009, "Illegal parameter"),
     Reason.MALFORMED: (V1_PARAMETER_ERROR, "Parameter error"),
     Reason.MISSING: (10005, "Missing parameters"),
     Reason.REDIRECT_URI: (10006, "Illegal redirection URI"),
     Reason.REFRESH_TOKEN: (10010, "Refresh_token expired"),
+    Reason.REFRESH_TOKEN_EXPIRED: (10010, "Refresh_token expired"),
     Reason.SCOPE: (10004, "Illegal authorization scope"),
     Reason.TOKEN: (10008, "Illegal call credentials"),
     Reason.TOKEN_EXPIRED: (10008, "Illegal call credentials"),
@@ -130,7 +132,7 @@ def revoke(tiktok: TikTok, record: RequestRecord) -> Reply:
     tokens = tiktok.bearer(query["access_token"])
     if tokens.user.open_id != query["open_id"]:
         raise Refused(Reason.TOKEN)
-    tiktok.disconnect(tokens.user.open_id)
+    tiktok.disconnect(tokens.user.open_id, tokens.surface)
     return success(tiktok, {})
 
 
@@ -187,14 +189,14 @@ def video_query(tiktok: TikTok, record: RequestRecord) -> Reply:
     return _found({"videos": select_videos(tokens, _fields(asked, VIDEO_FIELDS), asked.get("filters"))})
 
 
-_HOST = "open-api.tiktok.com"
+_HOSTS = ("open-api.tiktok.com",)
 _POST = ("POST",)
 ROUTES = (
-    Route("/oauth/access_token/", "token", "v1", _HOST, _POST, access_token, refusal),
-    Route("/oauth/refresh_token/", "refresh", "v1", _HOST, _POST, refresh_token, refusal),
-    Route("/oauth/revoke/", "revoke", "v1", _HOST, _POST, revoke, refusal),
-    Route("/oauth/userinfo/", "user_info", "v1", _HOST, ("GET",), userinfo, userinfo_refusal),
-    Route("/user/info/", "user_info", "v1", _HOST, _POST, user_info, api_refusal),
-    Route("/video/list/", "video_list", "v1", _HOST, _POST, video_list, api_refusal),
-    Route("/video/query/", "video_query", "v1", _HOST, _POST, video_query, api_refusal),
+    Route("/oauth/access_token/", "token", "v1", _HOSTS, _POST, access_token, refusal),
+    Route("/oauth/refresh_token/", "refresh", "v1", _HOSTS, _POST, refresh_token, refusal),
+    Route("/oauth/revoke/", "revoke", "v1", _HOSTS, _POST, revoke, refusal),
+    Route("/oauth/userinfo/", "user_info", "v1", _HOSTS, ("GET",), userinfo, userinfo_refusal),
+    Route("/user/info/", "user_info", "v1", _HOSTS, _POST, user_info, api_refusal),
+    Route("/video/list/", "video_list", "v1", _HOSTS, _POST, video_list, api_refusal),
+    Route("/video/query/", "video_query", "v1", _HOSTS, _POST, video_query, api_refusal),
 )

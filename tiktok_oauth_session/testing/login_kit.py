@@ -8,6 +8,7 @@ Sources:
 from __future__ import annotations
 
 from .grants import Reason, Refused
+from .parameters import check_no_header, check_parameters
 from .records import FORM, Reply, RequestRecord
 from .routes import Route
 from .tiktok import TikTok
@@ -19,6 +20,7 @@ MALFORMED = "The request parameters are malformed."
 ERRORS = {
     Reason.CLIENT: ("invalid_client", "Client info is illegal or malformed"),
     Reason.CODE: ("invalid_grant", "Authorization code is expired."),
+    Reason.CODE_EXPIRED: ("invalid_grant", "Authorization code is expired."),
     Reason.GRANT_TYPE: ("unsupported_grant_type", "The grant type is not supported."),
     Reason.MALFORMED: ("invalid_request", MALFORMED),
     Reason.MISSING: ("invalid_request", "The request is missing a required parameter."),
@@ -28,6 +30,7 @@ ERRORS = {
         "Redirect_uri is not matched with the uri when requesting code.",
     ),
     Reason.REFRESH_TOKEN: ("invalid_grant", "Refresh token is invalid or expired."),
+    Reason.REFRESH_TOKEN_EXPIRED: ("invalid_grant", "Refresh token is invalid or expired."),
     Reason.SCOPE: ("invalid_scope", "The requested scope is invalid."),
     # The revocation page documents only this one refusal.
     Reason.TOKEN: ("invalid_request", MALFORMED),
@@ -68,8 +71,6 @@ def check_form(
 ) -> dict[str, str]:
     """Return the form's documented parameters; what else there is, is tolerated or not.
 
-    An empty value counts as none (RFC 6749, section 3.1).
-
     Raises:
         Refused: Not a form, a parameter missing, or one too many for a strict TikTok.
     """
@@ -77,19 +78,8 @@ def check_form(
         raise Refused(Reason.MALFORMED, f"the body must be {FORM}: {page}")
     if record.query:
         raise Refused(Reason.MALFORMED, f"no query string is documented: {page}")
-    if "Authorization" in record.headers:
-        tiktok.tolerate(f"undocumented for {record.endpoint}: an Authorization header: {page}")
-    undocumented = sorted(set(record.form) - {*required, *optional})
-    if undocumented:
-        names = ", ".join(undocumented)
-        tiktok.tolerate(f"undocumented for {record.endpoint}: {names}: {page}")
-    if record.repeated:
-        raise Refused(Reason.MALFORMED, f"repeated: {', '.join(record.repeated)}")
-    missing = [name for name in required if not record.form.get(name)]
-    if missing:
-        only_secret = missing == ["client_secret"]
-        raise Refused(Reason.MISSING_SECRET if only_secret else Reason.MISSING, ", ".join(missing))
-    return {n: value for n, value in record.form.items() if value and n in (*required, *optional)}
+    check_no_header(tiktok, record, "Authorization", page)
+    return check_parameters(tiktok, record, record.form, required, optional, page=page)
 
 
 def name_endpoint(record: RequestRecord) -> str:
@@ -121,12 +111,13 @@ def revoke(tiktok: TikTok, record: RequestRecord) -> Reply:
     """Answer the revocation endpoint: the user's whole connection ends."""
     form = check_form(tiktok, record, (*_CREDENTIALS, "token"), (), USER_TOKEN_PAGE)
     tiktok.check_client(form["client_key"], form["client_secret"])
-    tiktok.disconnect(tiktok.bearer(form["token"]).user.open_id)
+    tokens = tiktok.bearer(form["token"])
+    tiktok.disconnect(tokens.user.open_id, tokens.surface)
     return Reply(200, tiktok.policy.revoke_body, {"Content-Type": "application/json"})
 
 
-_HOST = "open.tiktokapis.com"
+_HOSTS = ("open.tiktokapis.com",)
 ROUTES = (
-    Route("/v2/oauth/token/", name_endpoint, "v2", _HOST, ("POST",), token, refusal),
-    Route("/v2/oauth/revoke/", "revoke", "v2", _HOST, ("POST",), revoke, refusal),
+    Route("/v2/oauth/token/", name_endpoint, "v2", _HOSTS, ("POST",), token, refusal),
+    Route("/v2/oauth/revoke/", "revoke", "v2", _HOSTS, ("POST",), revoke, refusal),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from urllib.parse import urlsplit
 
@@ -75,9 +76,8 @@ def _user_choice(users: list[User]) -> str:
     )
 
 
-def consent_page(tiktok: TikTok, record: RequestRecord) -> Reply:
+def consent_page(tiktok: TikTok, record: RequestRecord, scopes: Iterable[str]) -> Reply:
     """Return the page that asks the user for each scope; it posts back to its own URL."""
-    scopes = tiktok.check_scopes(record.query["scope"])
     here = urlsplit(record.url)
     action = escape(f"{here.path}?{here.query}")
     name = escape(tiktok.app.name)

@@ -179,26 +179,26 @@ def expire(tiktok: TikTok, scan_url: str) -> None:
     login.expires_at = tiktok.now()
 
 
-_V2_HOST, _V0_HOST = "open.tiktokapis.com", "open-api.tiktok.com"
+_V2_HOSTS, _V0_HOSTS = ("open.tiktokapis.com",), ("open-api.tiktok.com",)
 # Documented as GET; python-tiktok posts.
 _EITHER = ("GET", "POST")
 ROUTES = (
-    Route("/v2/oauth/get_qrcode/", "qr_get", "v2", _V2_HOST, ("POST",), get_qrcode, login_kit.refusal),
+    Route("/v2/oauth/get_qrcode/", "qr_get", "v2", _V2_HOSTS, ("POST",), get_qrcode, login_kit.refusal),
     Route(
         "/v2/oauth/check_qrcode/",
         "qr_check",
         "v2",
-        _V2_HOST,
+        _V2_HOSTS,
         ("POST",),
         check_qrcode,
         login_kit.refusal,
     ),
-    Route("/v0/oauth/get_qrcode", "qr_get", "v1", _V0_HOST, _EITHER, get_qrcode_v0, legacy.refusal),
+    Route("/v0/oauth/get_qrcode", "qr_get", "v1", _V0_HOSTS, _EITHER, get_qrcode_v0, legacy.refusal),
     Route(
         "/v0/oauth/check_qrcode",
         "qr_check",
         "v1",
-        _V0_HOST,
+        _V0_HOSTS,
         _EITHER,
         check_qrcode_v0,
         legacy.refusal,

@@ -53,8 +53,10 @@ class RequestRecord:
 
     Attributes:
         endpoint: What was asked: `token`, `refresh`, `client_token`, `revoke`, `authorize`,
-            `user_info`, `video_list`, `video_query`, `qr_get`, `qr_check` or `not_found`.
-        surface: `v2` or `v1`.
+            `user_info` (on Business: `business/get`), `video_list`, `video_query`, `qr_get`, `qr_check`;
+            of Business `token_info` and `advertisers`, of Shop `shops`; or `not_found`.
+        surface: Login Kit's `v2` or `v1`, `business` (the holder of a TikTok account, who consents on `v2`'s
+            page), `advertiser` or `shop`.
         method: The HTTP method.
         url: The full URL.
         headers: Request headers, with case-insensitive names.

@@ -149,9 +149,9 @@ def select_videos(tokens: TokenSet, fields: Iterable[str], filters: object) -> l
     return [{field: video[field] for field in fields} for video in wanted]
 
 
-_HOST = "open.tiktokapis.com"
+_HOSTS = ("open.tiktokapis.com",)
 ROUTES = (
-    Route("/v2/user/info/", "user_info", "v2", _HOST, ("GET",), user_info, refusal),
-    Route("/v2/video/list/", "video_list", "v2", _HOST, ("POST",), video_list, refusal),
-    Route("/v2/video/query/", "video_query", "v2", _HOST, ("POST",), video_query, refusal),
+    Route("/v2/user/info/", "user_info", "v2", _HOSTS, ("GET",), user_info, refusal),
+    Route("/v2/video/list/", "video_list", "v2", _HOSTS, ("POST",), video_list, refusal),
+    Route("/v2/video/query/", "video_query", "v2", _HOSTS, ("POST",), video_query, refusal),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import itertools
+import math
 import re
 import secrets
 import time
@@ -21,16 +22,21 @@ from typing import Any
 
 from .app import App, Policy, is_loopback
 from .checks import TEXT, check
-from .grants import Code, QRCode, Reason, Refused, TokenSet
+from .grants import (
+    CODE_LIFETIMES_S,
+    SCOPES_OF_SURFACE,
+    Code,
+    QRCode,
+    Reason,
+    Refused,
+    TokenSet,
+    make_token,
+    make_tokens,
+)
 from .users import User
 
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _ISSUING_S = 0.01  # between issuing and describing a token, so that a new one shows its full lifetime
-
-
-def _token(prefix: str, ending: str) -> str:
-    # Real ones hold characters that a careless encoder breaks.
-    return f"{prefix}{secrets.token_urlsafe(24)}*{secrets.token_urlsafe(6)}!{ending}"
 
 
 class TikTok:
@@ -121,6 +127,10 @@ class TikTok:
             raise Refused(Reason.SCOPE)
         return scopes
 
+    def scopes_of(self, surface: str) -> tuple[str, ...]:
+        """Return all that the app may be granted on a surface."""
+        return SCOPES_OF_SURFACE.get(surface, self.app.scopes)
+
     def issue_code(
         self,
         user: User,
@@ -133,7 +143,7 @@ class TikTok:
     ) -> str:
         """Return a new authorization code; like real ones it needs percent-encoding in a URL."""
         code = f"{secrets.token_urlsafe(48)}*0!5413"
-        expires_at = self.now() + self.policy.code_lifetime
+        expires_at = self.now() + CODE_LIFETIMES_S.get(surface, self.policy.code_lifetime)
         self.codes[code] = Code(
             user, tuple(scopes), redirect_uri, expires_at, surface, challenge, redirect_uri_optional
         )
@@ -145,15 +155,19 @@ class TikTok:
     ) -> TokenSet:
         """Exchange a code, once, under the conditions it was issued for."""
         known = self.codes.get(code)
-        if known is None or known.spent or self.now() >= known.expires_at:
+        # An account holder of Business consents on Login Kit's page.
+        if known is None or known.spent or known.surface != ("v2" if surface == "business" else surface):
             raise Refused(Reason.CODE)
-        if known.surface != surface:
-            raise Refused(Reason.CODE)
-        if surface == "v2":
+        if self.now() >= known.expires_at:
+            raise Refused(Reason.CODE_EXPIRED)
+        if surface in ("v2", "business"):
             self._check_redirect_uri(known, redirect_uri)
+        if surface == "v2":
             self._check_verifier(known, verifier)
+        if surface == "business" and known.challenge is not None:
+            self.tolerate("a code_challenge, whose verifier TikTok for Business cannot be told")
         known.spent = True
-        return self.issue(known.user, known.scopes)
+        return self.issue(known.user, known.scopes, surface="v2" if surface == "v1" else surface)
 
     @staticmethod
     def _check_redirect_uri(code: Code, redirect_uri: str | None) -> None:
@@ -184,35 +198,55 @@ class TikTok:
         if not is_usual:
             self.tolerate("a code_verifier that is not 43 to 128 unreserved characters")
 
-    def issue(self, user: User, scopes: Iterable[str], *, refresh_token: str | None = None) -> TokenSet:
+    def issue(
+        self,
+        user: User,
+        scopes: Iterable[str],
+        *,
+        surface: str = "v2",
+        refresh_token: str | None = None,
+        refresh_expires_at: float | None = None,
+    ) -> TokenSet:
         """Issue an access token, and a refresh token unless one is to be kept."""
-        now = self.now()
+        now, (access_token, new_refresh_token) = self.now(), make_tokens(surface)
         tokens = TokenSet(
             user,
             tuple(scopes),
-            _token("act.", "5259"),
-            now + self.policy.access_lifetime,
-            refresh_token or _token("rft.", "5294"),
-            now + self.policy.refresh_lifetime,
+            access_token,
+            math.inf if surface == "advertiser" else now + self.policy.access_lifetime,
+            refresh_token or new_refresh_token,
+            refresh_expires_at or now + self.policy.refresh_lifetime,
+            surface,
         )
-        self.by_access[tokens.access_token] = self.by_refresh[tokens.refresh_token] = tokens
+        self.by_access[tokens.access_token] = tokens
+        if tokens.refresh_token:
+            self.by_refresh[tokens.refresh_token] = tokens
         self.changes += 1
         return tokens
 
-    def refresh(self, refresh_token: str) -> TokenSet:
+    def refresh(self, refresh_token: str, *, surface: str = "v2") -> TokenSet:
         """Spend a refresh token, as far as the rotation policy spends it."""
         known = self.by_refresh.get(refresh_token)
-        if known is None:
+        if known is None or known.surface != surface:
             raise Refused(Reason.REFRESH_TOKEN)
         if known.successor is not None:
             return self._reuse(known, known.successor)
-        if known.revoked or self.now() >= known.refresh_expires_at:
+        if known.revoked:
             raise Refused(Reason.REFRESH_TOKEN)
-        if self.policy.rotation == "none":
-            return self.issue(known.user, known.scopes, refresh_token=refresh_token)
-        known.spent_at = self.now()
-        known.successor = self.issue(known.user, known.scopes)
-        return known.successor
+        if self.now() >= known.refresh_expires_at:
+            raise Refused(Reason.REFRESH_TOKEN_EXPIRED)
+        keep = self.policy.rotation == "none"
+        renewed = self.issue(
+            known.user,
+            known.scopes,
+            surface=surface,
+            refresh_token=refresh_token if keep else None,
+            # Elsewhere the end of what was granted stays where it is.
+            refresh_expires_at=None if surface == "v2" else known.refresh_expires_at,
+        )
+        if not keep:
+            known.spent_at, known.successor = self.now(), renewed
+        return renewed
 
     def _reuse(self, spent: TokenSet, successor: TokenSet) -> TokenSet:
         self.reuse_attempts += 1
@@ -221,29 +255,29 @@ class TikTok:
         if self.policy.rotation == "grace" and in_grace and usable:
             return successor
         if self.policy.reuse_revokes:
-            self.disconnect(spent.user.open_id)
+            self.disconnect(spent.user.open_id, spent.surface)
         raise Refused(Reason.REFRESH_TOKEN)
 
     def issue_client_token(self) -> str:
         """Issue a token for the app itself."""
-        token = _token("clt.", "5361")
+        token = make_token("clt.", "5361")
         self.client_tokens[token] = self.now() + self.policy.client_token_lifetime
         self.changes += 1
         return token
 
-    def disconnect(self, open_id: str) -> None:
-        """End a user's connection with the app: every token of theirs dies."""
+    def disconnect(self, open_id: str, surface: str | None = None) -> None:
+        """End a user's connection with the app: every token of theirs dies, on one surface or on all."""
         for tokens in [*self.by_access.values(), *self.by_refresh.values()]:
-            if tokens.user.open_id == open_id:
+            if tokens.user.open_id == open_id and surface in (None, tokens.surface):
                 tokens.revoked = True
         self.changes += 1
 
-    def bearer(self, access_token: str | None) -> TokenSet:
+    def bearer(self, access_token: str | None, *, surface: str = "v2") -> TokenSet:
         """Return the grant behind an access token that works."""
         known = self.by_access.get(access_token or "")
-        if known is None or known.revoked:
+        if known is None or known.revoked or known.surface != surface:
             # A client token is a good token, but no user ever granted it anything.
-            alive = self.now() < self.client_tokens.get(access_token or "", 0.0)
+            alive = surface == "v2" and self.now() < self.client_tokens.get(access_token or "", 0.0)
             raise Refused(Reason.SCOPE if alive else Reason.TOKEN)
         if self.now() >= known.access_expires_at:
             raise Refused(Reason.TOKEN_EXPIRED)
@@ -263,14 +297,14 @@ class TikTok:
         return now < self.client_tokens.get(token, 0.0)
 
     def describe(self, tokens: TokenSet) -> dict[str, Any]:
-        """Return the seven documented fields; lifetimes are the seconds that remain."""
+        """Return what there is of the seven documented fields; lifetimes are the seconds that remain."""
         now = self.now()
-        return {
-            "access_token": tokens.access_token,
-            "expires_in": max(0, int(tokens.access_expires_at - now + _ISSUING_S)),
-            "open_id": tokens.user.open_id,
-            "refresh_expires_in": max(0, int(tokens.refresh_expires_at - now + _ISSUING_S)),
-            "refresh_token": tokens.refresh_token,
-            "scope": ",".join(tokens.scopes),
-            "token_type": "Bearer",
-        }
+        told: dict[str, Any] = {"access_token": tokens.access_token}
+        if tokens.refresh_token:
+            told |= {
+                "expires_in": max(0, int(tokens.access_expires_at - now + _ISSUING_S)),
+                "open_id": tokens.user.open_id,
+                "refresh_expires_in": max(0, int(tokens.refresh_expires_at - now + _ISSUING_S)),
+                "refresh_token": tokens.refresh_token,
+            }
+        return told | {"scope": ",".join(tokens.scopes), "token_type": "Bearer"}

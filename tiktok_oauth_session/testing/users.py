@@ -8,6 +8,7 @@ Sources:
 from __future__ import annotations
 
 import uuid
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -56,12 +57,12 @@ MAX_VIDEOS = 20_000  # one a day since 1970
 
 _NEWEST_VIDEO_AT = 1_750_000_000  # Unix seconds; any fixed moment keeps the pages reproducible
 _DAY_S = 86_400
-_FIRST_VIDEO_ID = 7_000_000_000_000_000_000
+_FIRST_ID = 7_000_000_000_000_000_000
 
 
 def make_video(number: int, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `number`-th newest video with every documented field, `known` values first."""
-    video_id = str(known.get("id", _FIRST_VIDEO_ID + number))
+    video_id = str(known.get("id", _FIRST_ID + number))
     link = f"https://www.tiktok.com/@fake/video/{video_id}"
     video: dict[str, Any] = {
         "id": video_id,
@@ -126,6 +127,10 @@ class User:
         made = [make_video(number, video) for number, video in enumerate(known)]
         made.sort(key=lambda video: -int(video["create_time"]))
         return cls(open_id or str(uuid.uuid4()), str(uuid.uuid4()), display_name, tuple(made))
+
+    def number(self) -> str:
+        """Return the id of what is theirs where ids are numbers: an advertiser's, a shop's."""
+        return str(_FIRST_ID + zlib.crc32(self.open_id.encode()))
 
     def profile(self) -> dict[str, Any]:
         """Return every profile field that some scope grants."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from conftest import CALLBACK
 from pages import blocks, run
+from surfaces import CALLBACK
 
 from tiktok_oauth_session import (
     BUSINESS,

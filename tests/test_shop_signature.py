@@ -108,3 +108,18 @@ def test_sign__without_a_token():
 def test_repr__no_secret():
     """The secret is not shown."""
     assert SECRET not in repr(ShopSignature(APP_KEY, SECRET))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "application/json"),
+        ({"json": {}}, "application/json"),
+        ({"data": {"a": "1"}}, "application/x-www-form-urlencoded"),
+    ],
+)
+def test_content_type(options, expected):
+    """A call says that it is JSON, as TikTok documents it, unless it says something else."""
+    request = requests.Request("POST", SHOPS, headers=SHOWN, auth=ShopSignature(APP_KEY, SECRET), **options)
+
+    assert expected == request.prepare().headers["Content-Type"]

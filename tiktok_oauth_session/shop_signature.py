@@ -21,7 +21,8 @@ class ShopSignature(AuthBase):
     """Signs calls of TikTok Shop's API, each anew: ``session.auth = ShopSignature(app_key, app_secret)``.
 
     It writes ``app_key``, ``timestamp`` and ``sign`` into the query of every request that shows an access
-    token, and leaves all others alone, such as those to hosts that may not see one.
+    token, and leaves all others alone, such as those to hosts that may not see one. A request that says no
+    content type says ``application/json``, as TikTok documents it for every call.
 
     Args:
         app_key: The app's key, which is the session's client key.
@@ -50,6 +51,7 @@ class ShopSignature(AuthBase):
         """
         if SHOP.access_token_header not in request.headers:
             return request
+        request.headers.setdefault("Content-Type", "application/json")
         parts = urlsplit(request.url or "")
         query = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in _OURS]
         if self.shop_cipher and "shop_cipher" not in dict(query):

@@ -74,8 +74,16 @@ def test_authorize_url__advertiser(advertiser, fake):
     )
 
 
-@pytest.mark.parametrize("lacks", ["client_key", "redirect_uri"])
-@pytest.mark.parametrize("platform", [BUSINESS, BUSINESS_ADVERTISER])
+@pytest.mark.parametrize(
+    ("platform", "lacks"),
+    [
+        (BUSINESS, "client_key"),
+        (BUSINESS, "redirect_uri"),
+        (BUSINESS, "scope"),
+        (BUSINESS_ADVERTISER, "client_key"),
+        (BUSINESS_ADVERTISER, "redirect_uri"),
+    ],
+)
 def test_authorize_url__not_registered(make_session, platform, lacks):
     """Nobody is sent to a page that can only show an error."""
     session = make_session(platform=platform)

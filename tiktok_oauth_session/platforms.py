@@ -276,7 +276,7 @@ BUSINESS = Platform(
     api_base=_BUSINESS_API,
     api_hosts=_BUSINESS_HOSTS,
     authorization_parameters=_same("response_type", "scope", "redirect_uri", "state", "disable_auto_auth"),
-    required_for_authorization=("client_id", "redirect_uri"),
+    required_for_authorization=("client_id", "redirect_uri", "scope"),
     token_parameters={
         "client_id": "client_id",
         "client_secret": "client_secret",

@@ -1,4 +1,4 @@
-"""What every accident does to every operation, wherever the token lives: the table, and its test."""
+"""What every accident does to every operation, wherever the token lives, on every surface: the table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from network_like import NetworkLike
+from surfaces import SURFACES, Surface
 
 from tiktok_oauth_session import (
     AccountKey,
@@ -96,21 +97,45 @@ TABLE: dict[str, tuple[Cell, ...]] = {
 LEFT = {"advisory refresh": 300, "mandatory refresh": 30, "expired refresh": -1}
 
 
+#: surface -> accident -> its details there.
+DETAILS = {
+    name: {"200 server_error": surface.server_error, "200 invalid_client": surface.about_app}
+    for name, surface in SURFACES.items()
+}
+#: What comes of it where a surface says something else, or has no such operation.
+_PAUSED = (FAILED, OLD_PAUSED, OLD_PAUSED, *[FAILED_PAUSED] * 3, NOT_REVOKED)
+ELSEWHERE: dict[tuple[str, str], tuple[Cell, ...]] = {
+    ("login-kit-v1", "200 server_error"): _PAUSED,
+    ("shop", "200 invalid_client"): _PAUSED,
+}
+NOT_SENT = Cell(0, RevocationError, "old")
+
+
+def row_of(surface: str, accident: str) -> tuple[Cell, ...]:
+    """Return what comes of an accident on a surface."""
+    row = ELSEWHERE.get((surface, accident), TABLE[accident])
+    return row if SURFACES[surface].platform.revocation_endpoint else (*row[:-1], NOT_SENT)
+
+
 class Connection:
     """A session with a token, and where the token is kept."""
 
-    def __init__(self, fake: FakeTikTok, home: str, directory: Path, left: float) -> None:
-        self.fake = fake
-        self.old = TikTokToken(
-            {**fake.issue_token(["user.info.basic"]), "expires_at": time.time() + left, "expires_in": 7200}
-        )
+    def __init__(
+        self,
+        fake: FakeTikTok,
+        home: str,
+        directory: Path,
+        left: float,
+        surface: Surface = SURFACES["login-kit"],
+    ) -> None:
+        self.fake, self.surface = fake, surface
+        issued = fake.issue_token(surface=surface.name)
+        self.old = TikTokToken({**issued, "expires_at": time.time() + left, "expires_in": 7200})
         self.key = AccountKey(fake.client_key, str(self.old.open_id))
         self.store = {"memory": MemoryStore(), "file": FileStore(directory)}.get(home)
         self.updated: list[TikTokToken] = [self.old]
-        self.session = TikTokOAuth2Session(
-            fake.client_key,
-            client_secret=fake.client_secret,
-            redirect_uri="https://app.example/callback/",
+        self.session = surface.session(
+            fake,
             token=self.old,
             store=self.store,
             token_updater=None if self.store else self.updated.append,
@@ -120,8 +145,8 @@ class Connection:
     def do(self, operation: str) -> None:
         """Do what the accident happens to."""
         if operation == "fetch":
-            url, _ = self.session.authorization_url()
-            token = self.session.fetch_token(authorization_response=self.fake.authorize(url))
+            callback = self.surface.callback(self.fake, self.session)
+            token = self.session.fetch_token(authorization_response=callback)
             if self.store is None:
                 # A login's token is its caller's to keep.
                 self.updated.append(token)
@@ -131,8 +156,8 @@ class Connection:
             self.session.refresh_token()
         else:
             if operation == "refused refresh":
-                self.fake.fail("user_info", "error", error="access_token_invalid", status=401)
-            assert self.session.get(USER_INFO).status_code == 200
+                self.fake.fail(self.surface.endpoint, "error", **self.surface.dead)
+            assert self.surface.ask(self.session).status_code == 200
 
     @property
     def stored(self) -> TikTokToken | None:
@@ -157,15 +182,22 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("home", ["memory", "file", "updater"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("accident", TABLE)
+@pytest.mark.parametrize("surface", SURFACES)
 def test_accident(
-    fake_tiktok: FakeTikTok, tmp_path: Path, sleeps: list[float], accident: str, operation: str, home: str
+    fake_tiktok: FakeTikTok,
+    tmp_path: Path,
+    sleeps: list[float],
+    surface: str,
+    accident: str,
+    operation: str,
+    home: str,
 ) -> None:
     """Every accident has the outcome that the table says, in every home of a token; nobody sleeps over it."""
-    cell = TABLE[accident][OPERATIONS.index(operation)]
-    connection = Connection(fake_tiktok, home, tmp_path, LEFT.get(operation, 7000))
+    cell = row_of(surface, accident)[OPERATIONS.index(operation)]
+    connection = Connection(fake_tiktok, home, tmp_path, LEFT.get(operation, 7000), SURFACES[surface])
     endpoint = operation if operation == "revoke" else operation.rpartition(" ")[2].replace("fetch", "token")
     kind, details = ACCIDENTS[accident]
-    fake_tiktok.fail(endpoint, kind, **details)
+    fake_tiktok.fail(endpoint, kind, **DETAILS[surface].get(accident, details))
 
     if cell.raises is None:
         connection.do(operation)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import pytest
+import requests
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -22,9 +23,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from surfaces import SURFACES, Surface
 
 from tiktok_oauth_session import (
     AccountKey,
+    APIError,
     FileStore,
     ReauthorizationRequired,
     RevocationError,
@@ -32,6 +35,7 @@ from tiktok_oauth_session import (
     TikTokOAuth2Session,
     TikTokOAuthError,
     TikTokToken,
+    unwrap,
 )
 from tiktok_oauth_session._connection import process_memory, transaction
 from tiktok_oauth_session._connection.marks import PAUSE_CAP_S, PAUSE_S
@@ -39,7 +43,6 @@ from tiktok_oauth_session._connection.process_memory import ProcessMemory
 from tiktok_oauth_session._process import PerProcess
 from tiktok_oauth_session.testing import FakeTikTok, RequestRecord
 
-USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 CLIENTS = st.sampled_from(["A", "B"])
 #: Seconds to let pass: within a window, over an expiry, over many.
 PASSING = st.sampled_from([1, 5, 60, 300, 3000, 6650, 7150, 7201, 100_000])
@@ -67,6 +70,7 @@ class Lives(RuleBasedStateMachine):
     """Two processes, A and B, share a connection through a directory."""
 
     steps = 0
+    surface: Surface
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,12 +107,8 @@ class Lives(RuleBasedStateMachine):
         if client not in self.sessions:
             # A handle and a memory of its own: processes share the files and nothing else.
             self.memories[client] = PerProcess(ProcessMemory)
-            self.sessions[client] = TikTokOAuth2Session(
-                self.fake.client_key,
-                client_secret=self.fake.client_secret,
-                redirect_uri="https://app.example/callback/",
-                store=FileStore(self.directory),
-                open_id=self.key.open_id,
+            self.sessions[client] = self.surface.session(
+                self.fake, store=FileStore(self.directory), open_id=self.key.open_id
             )
             self.sessions[client].mount("https://", self.fake.adapter())
         self.patch.setattr(process_memory, "_memory", self.memories[client])
@@ -118,9 +118,17 @@ class Lives(RuleBasedStateMachine):
         """Let a process call the API or refresh."""
         session = self.session(client)
         if how == "call":
-            return session.get(USER_INFO).status_code
+            return self.status_of(self.surface.ask(session))
         given = session.token.refresh_token if how == "refresh given" else None
         return session.refresh_token(refresh_token=given)
+
+    def status_of(self, response: requests.Response) -> int:
+        """Return the status of a call, as a surface that says so would say it."""
+        try:
+            unwrap(response)
+        except APIError as error:
+            return 401 if error.status_code == 200 else error.status_code or 0
+        return response.status_code
 
     def stored(self) -> TikTokToken | None:
         """Return what the files hold."""
@@ -128,7 +136,7 @@ class Lives(RuleBasedStateMachine):
 
     def during(self, moment: str, record: RequestRecord) -> None:
         """Be called in the middle of a refresh."""
-        if moment == "before" and self.fake.is_alive(self.issued()[record.form["refresh_token"]]):
+        if moment == "before" and self.fake.is_alive(self.issued()[record.parameters["refresh_token"]]):
             self.early.append(record)
         what, self.meanwhile[moment] = self.meanwhile.get(moment), None
         if what is not None:
@@ -224,6 +232,7 @@ class Lives(RuleBasedStateMachine):
                 flight.give_up()
                 assert flight.wait(time.monotonic() + PATIENCE_S, lambda flight=flight: flight.is_over)
 
+    @precondition(lambda self: self.surface.platform.revocation_endpoint)
     @rule(client=CLIENTS)
     def revoke(self, client: str) -> None:
         """Somebody revokes."""
@@ -264,8 +273,7 @@ class Lives(RuleBasedStateMachine):
     def log_in(self, client: str) -> None:
         """The user logs in anew."""
         session = self.session(client)
-        url, _ = session.authorization_url()
-        session.fetch_token(authorization_response=self.fake.authorize(url))
+        session.fetch_token(authorization_response=self.surface.callback(self.fake, session))
         self.connected = True
         assert self.usable()
 
@@ -286,7 +294,7 @@ class Lives(RuleBasedStateMachine):
         sent: dict[str, list[RequestRecord]] = collections.defaultdict(list)
         for record in self.fake.requests_to("refresh"):
             if not any(record is each for each in self.refused):
-                sent[record.form["refresh_token"]].append(record)
+                sent[record.parameters["refresh_token"]].append(record)
         for spent, records in sent.items():
             answers = [r for r in records if r.delivered and (r.status or 0) < 500]
             assert len(answers) <= 1 + (spent in self.not_saved)
@@ -316,21 +324,29 @@ class Lives(RuleBasedStateMachine):
     def issued(self) -> dict[str, str]:
         """Return the pairs that TikTok issued, in order: refresh token, access token."""
         replies = (r.body for r in self.fake.requests if r.endpoint in ("token", "refresh"))
-        tokens = (json.loads(body) for body in replies if b'"access_token"' in body)
+        bodies = (json.loads(body) for body in replies if b'"access_token"' in body)
+        tokens = (body.get("data", body) for body in bodies)
         return {token["refresh_token"]: token["access_token"] for token in tokens}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("examples", "at_least"),
-    [(20, 300), pytest.param(500, 10_000, marks=pytest.mark.long)],
-    ids=["short", "10000 steps"],
+    ("surface", "examples", "at_least"),
+    [
+        *((surface, 20, 300) for surface in SURFACES),
+        pytest.param("login-kit", 500, 10_000, marks=pytest.mark.long),
+        *(
+            pytest.param(surface, 100, 2_000, marks=pytest.mark.long)
+            for surface in SURFACES
+            if surface != "login-kit"
+        ),
+    ],
 )
-def test_lives(examples: int, at_least: int) -> None:
+def test_lives(surface: str, examples: int, at_least: int) -> None:
     """Whatever happens: no superseded token is sent twice, no logout undone, the files are never behind."""
-    Lives.steps = 0
+    lives = type(f"Lives on {surface}", (Lives,), {"surface": SURFACES[surface], "steps": 0})
     run_state_machine_as_test(
-        Lives, settings=settings(max_examples=examples, stateful_step_count=50, deadline=None)
+        lives, settings=settings(max_examples=examples, stateful_step_count=50, deadline=None)
     )
 
-    assert Lives.steps >= at_least
+    assert lives.steps >= at_least

@@ -80,7 +80,12 @@ class AuthorizationMixin(_Base):
 
     def _require_registered(self, url: str | None, given: Mapping[str, Any]) -> None:
         """Refuse to send a user to a page that can only show an error."""
-        known = {"client_id": self.client_id, "redirect_uri": self.redirect_uri, **given}
+        known = {
+            "client_id": self.client_id,
+            "redirect_uri": self.redirect_uri,
+            "scope": self.scope,
+            **given,
+        }
         # A link with a query was copied from TikTok's portal, which has put in what is registered.
         for name in () if "?" in (url or "") else self.platform.required_for_authorization:
             if not known.get(name):

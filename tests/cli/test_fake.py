@@ -87,6 +87,7 @@ def test_fake__says_who_may_log_in_and_where_to(start):
 
     assert f"# Redirect URIs: {' '.join([*REDIRECT_URIS, own])}\n" in text
     assert "# Users: user-1 (Fake User), user-2 (Another User)\n" in text
+    assert "# TikTok Shop's service_id: 7480000000000000001\n" in text
     assert own == found["TIKTOK_REDIRECT_URI"]
     assert [200, 200, 400] == removed
 

@@ -162,6 +162,7 @@ def _print_settings(fake: FakeTikTok, url: str, own_redirect_uris: list[str]) ->
     print(f'# In Python: platform=LOGIN_KIT.at("{url}"{insecure})')
     print(f"# Redirect URIs: {plain(' '.join((*REDIRECT_URIS, *own_redirect_uris)), cap=LINE_CAP)}")
     print(f"# Users: {', '.join(f'{user.open_id} ({user.display_name})' for user in fake.users)}")
+    print(f"# TikTok Shop's service_id: {fake.service_id}")
     for name, value in settings.items():
         print(f"export {name}={shlex.quote(value)}")
     sys.stdout.flush()

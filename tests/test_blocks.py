@@ -73,7 +73,13 @@ RUN = {
         "tests/test_testing_page.py::test_fake": 2,
         "tests/test_testing_page.py::test_cassette__recorded_and_played": 1,
     },
-    "docs/webhooks.md": {"tests/test_webhooks.py::test_page": 2},
+    "docs/webhooks.md": {
+        "tests/test_webhooks.py::test_page": 2,
+        "tests/test_shop_webhooks.py::test_page": 1,
+        "tests/contrib/test_flask_webhook.py::test_page": 1,
+        "tests/contrib/django/test_django_webhook.py::test_page": 1,
+        "tests/contrib/test_starlette_webhook.py::test_page": 1,
+    },
     "docs/web-application.md": {"tests/test_documentation.py::test_web_application_page__login": 1},
 }
 

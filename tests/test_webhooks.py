@@ -15,10 +15,13 @@ from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequire
 from tiktok_oauth_session.errors import WebhookError
 from tiktok_oauth_session.webhooks import (
     AUTHORIZATION_REMOVED,
+    CREATOR_DEAUTHORIZED,
+    SELLER_DEAUTHORIZED,
     SeenSignatures,
     WebhookEvent,
     forget,
     verify,
+    verify_shop,
 )
 
 NOW = 1_800_000_000
@@ -84,6 +87,7 @@ def test_verify__of_the_fake(fake):
         fake.users[0].open_id,
         NOW,
         {"publish_id": "v_pub.1"},
+        None,
     )
 
 
@@ -192,6 +196,12 @@ def test_verify__forged_ones_are_not_remembered():
     assert [] == asked
 
 
+def test_verify__without_a_secret():
+    """With an empty secret anybody could sign: that is an error of the program's, whatever has come."""
+    with pytest.raises(ValueError, match="secret is empty"):
+        verify(headers_for(DOCUMENTED, secret=""), DOCUMENTED, "")
+
+
 def test_verify__by_many_at_once():
     """Of many that come at once with one signature, one is new."""
     seen, begin, answers = SeenSignatures(), threading.Barrier(20), []
@@ -280,35 +290,55 @@ def test_forget__logged_in_again(fake, clock, account, make_session, log_in, iss
 
 @pytest.mark.parametrize("name", ["post.publish.complete", "authorization.added", ""])
 def test_forget__another_event(fake, clock, account, name):
-    """No other event deletes anybody; nor does one that names nobody."""
+    """No other event deletes anybody, nor one of another app."""
     store, key = account
     others = [
         WebhookEvent(name, key.client_key, key.open_id, NOW + 60, {}),
-        WebhookEvent(AUTHORIZATION_REMOVED, key.client_key, None, NOW + 60, {}),
         WebhookEvent(AUTHORIZATION_REMOVED, "another-app", key.open_id, NOW + 60, {}),
     ]
 
-    assert [False] * 3 == [forget(store, event) for event in others]
+    assert [False] * 2 == [forget(store, event) for event in others]
     assert store.load(key) is not None
 
 
-def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session):
-    """An account whose refresh is in flight when the event arrives stays forgotten."""
+def test_forget__nobody_says_whose(account):
+    """A removal that names nobody is an error, and not taken for one of somebody unknown."""
+    store, key = account
+    event = WebhookEvent(AUTHORIZATION_REMOVED, key.client_key, None, NOW + 60, {})
+
+    with pytest.raises(ValueError, match=r"^The event authorization\.removed names no account: say whose"):
+        forget(store, event)
+    assert store.load(key) is not None
+
+
+def removed_in(scheme, fake, open_id):
+    """Return the event of a scheme that ends an account, and what `forget` has to be told of it."""
+    if scheme == AUTHORIZATION_REMOVED:
+        return verify(*fake.webhook(scheme, open_id, reason=1), fake.client_secret), {}
+    whose = {"user": open_id} if scheme == CREATOR_DEAUTHORIZED else {"shop_id": "7495540735365777507"}
+    signed = fake.shop_webhook(scheme, **whose)
+    known = {"open_id": open_id} if scheme == SELLER_DEAUTHORIZED else {}
+    return verify_shop(*signed, fake.client_key, fake.client_secret), known
+
+
+@pytest.mark.parametrize("scheme", [AUTHORIZATION_REMOVED, SELLER_DEAUTHORIZED, CREATOR_DEAUTHORIZED])
+def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session, scheme):
+    """An account whose new token is on its way from TikTok when the event arrives stays forgotten."""
     store, key = account
     clock.advance(7200)
-    arrived, go_on, answers = threading.Event(), threading.Event(), []
+    spent, go_on, answers = threading.Event(), threading.Event(), []
 
     def under_way(record):
-        arrived.set()
+        spent.set()
         go_on.wait(20)
 
-    fake.before("refresh", under_way)
+    fake.after("refresh", under_way)
     session = make_session(store=store, open_id=key.open_id)
     caller = threading.Thread(target=lambda: answers.append(session.get(API).status_code))
     caller.start()
-    arrived.wait(20)
-    event = verify(*fake.webhook(AUTHORIZATION_REMOVED, key.open_id, reason=1), fake.client_secret)
-    forgetting = threading.Thread(target=lambda: answers.append(forget(store, event)))
+    assert spent.wait(20)
+    event, known = removed_in(scheme, fake, key.open_id)
+    forgetting = threading.Thread(target=lambda: answers.append(forget(store, event, **known)))
     forgetting.start()
     forgetting.join(0.05)
     assert forgetting.is_alive(), "it waits for the refresh"
@@ -330,7 +360,10 @@ def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session
 def test_page(fake, clock, account):
     """The program of docs/webhooks.md forgets who has removed the app, and refuses what is not TikTok's."""
     require_module("flask")
-    application, on_many_machines = blocks("docs/webhooks.md")
+    application, on_many_machines = [
+        next(block for block in blocks("docs/webhooks.md") if words in block)
+        for words in ("import forget, verify\n", "def is_new")
+    ]
     store, key = account
     names = {"__name__": "__main__", "store": store, "CLIENT_SECRET": fake.client_secret}
     run(application, "webhooks.md", names)

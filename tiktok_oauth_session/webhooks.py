@@ -1,5 +1,7 @@
 """TikTok's webhooks: whether a request is TikTok's, what it says, and forgetting who has removed the app.
 
+Login Kit and Business accounts sign in one way, and TikTok Shop in another.
+
 Source: https://developers.tiktok.com/doc/webhooks-verification
 """
 
@@ -21,15 +23,27 @@ from tiktok_oauth_session.tokens import AccountKey
 
 #: Where TikTok's signature is. The names of headers have no case.
 SIGNATURE_HEADER = "TikTok-Signature"
+#: Where Shop's is.
+SHOP_SIGNATURE_HEADER = "Authorization"
 #: A user, TikTok, or the app itself has ended a connection.
 AUTHORIZATION_REMOVED = "authorization.removed"
+#: Shop: a seller has ended a connection. The event names a shop, and no account.
+SELLER_DEAUTHORIZED = "6"
+#: Shop: a seller's authorization ends in 30 days or less.
+AUTHORIZATION_EXPIRES_SOON = "7"
+#: Shop: a creator has ended a connection.
+CREATOR_DEAUTHORIZED = "20"
 #: Seconds that an event may be older than now, or newer. TikTok names none.
 TOLERANCE_S = 300.0
+#: The same of Shop's. Its events say when something happened, not when they were sent, and TikTok sends one
+#: again for up to 12 hours.
+SHOP_TOLERANCE_S = 86_400.0
 
+_ENDS = (AUTHORIZATION_REMOVED, SELLER_DEAUTHORIZED, CREATOR_DEAUTHORIZED)
 _TIME = re.compile("[0-9]{1,12}")
 _SIGNATURE = re.compile("[0-9a-fA-F]{64}")
 #: What JSON may have in an event's fields.
-_TYPES = ((str,), (str,), (str, type(None)), (int,), (dict,))
+_TYPES = ((str,), (str,), (str, type(None)), (int,), (dict,), (str, type(None)))
 
 #: Notes a signature until a time (Unix time, seconds); tells whether it was not noted yet.
 IsNew = Callable[[str, float], bool]
@@ -38,16 +52,18 @@ IsNew = Callable[[str, float], bool]
 class WebhookEvent(NamedTuple):
     """What TikTok says has happened."""
 
-    #: TikTok's name for it, such as ``authorization.removed``.
+    #: TikTok's name for it, such as ``authorization.removed``; Shop's are numbers, such as ``6``.
     event: str
-    #: The app's.
+    #: The app's; Shop calls it the app key.
     client_key: str
-    #: Whose event it is (``user_openid``); None where it is nobody's.
+    #: Whose event it is (``user_openid``, Shop's ``creator_open_id``); None where TikTok does not say.
     open_id: str | None
     #: When it happened (Unix time, seconds).
     create_time: int
     #: What else there is to say of it, such as ``{"reason": 1}``.
     content: Mapping[str, Any]
+    #: The shop's id, if it is an event of a shop.
+    shop_id: str | None = None
 
 
 class SeenSignatures:
@@ -94,31 +110,55 @@ def verify(
     Raises:
         WebhookError: It is not signed by TikTok, too old, not new, or not as TikTok documents it; its
             ``error`` says which.
+        ValueError: The secret is empty.
 
     Source: https://developers.tiktok.com/doc/webhooks-verification
     """
     sent_at, signature = _signed(headers)
-    signed = f"{sent_at}.".encode() + body
-    expected = hmac.new(client_secret.encode(), signed, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(expected, signature.lower()):
-        raise WebhookError(
-            "The webhook's signature is not that of this body and this client secret. It is of the body as "
-            "it was received, byte for byte.",
-            error="signature_mismatch",
-        )
-    age = time.time() - int(sent_at)
-    if not abs(age) <= tolerance:
-        when = "ago" if age > 0 else "from now"
-        raise WebhookError(
-            f"The webhook was signed {abs(age):.0f} s {when}, and {tolerance:g} s are tolerated.",
-            error="signature_expired",
-        )
-    if is_new is not None and not is_new(signature.lower(), int(sent_at) + tolerance):
-        raise WebhookError("This webhook was received before: answer it with 200.", error="replayed")
-    return _event(body)
+    _require_signature(signature, f"{sent_at}.".encode() + body, client_secret)
+    _require_current(signature, int(sent_at), tolerance, is_new)
+    return _event(body, _login_kit_event)
 
 
-def forget(store: TokenStore, event: WebhookEvent) -> bool:
+@without_variables
+def verify_shop(
+    headers: Mapping[str, str],
+    body: bytes,
+    app_key: str,
+    app_secret: str,
+    *,
+    tolerance: float = SHOP_TOLERANCE_S,
+    is_new: IsNew | None = None,
+) -> WebhookEvent:
+    """Return the event of a request that TikTok Shop has signed.
+
+    Args:
+        headers: The request's headers.
+        body: Its body, as it was received: not decoded, not parsed.
+        app_key: The app's key, which is part of what is signed.
+        app_secret: The app's secret, which is the key of the signature.
+        tolerance: Seconds that the time of the event may differ from now. There is no other time in it.
+        is_new: As for `verify`.
+
+    Raises:
+        WebhookError: As by `verify`.
+        ValueError: The secret is empty.
+
+    Source: the webhooks overview of https://partner.tiktokshop.com/docv2
+    """
+    signature = _header(headers, SHOP_SIGNATURE_HEADER).strip()
+    if not _SIGNATURE.fullmatch(signature):
+        raise WebhookError(
+            f"The {SHOP_SIGNATURE_HEADER} header is no signature of TikTok Shop's.",
+            error="signature_malformed",
+        )
+    _require_signature(signature, app_key.encode() + body, app_secret)
+    event = _event(body, _shop_event)._replace(client_key=app_key)
+    _require_current(signature, event.create_time, tolerance, is_new)
+    return event
+
+
+def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None) -> bool:
     """Delete the account whose connection has ended, if that is what an event says.
 
     Waits for a refresh that is under way. An account whose token was issued after the event stays, since its
@@ -126,19 +166,24 @@ def forget(store: TokenStore, event: WebhookEvent) -> bool:
 
     Args:
         store: Where the account is.
-        event: What `verify` has returned.
+        event: What `verify` or `verify_shop` has returned.
+        open_id: Under which name the store has the account, where that is not the event's `open_id`: of a
+            seller, of whom the event names the shop only, and wherever accounts have names of your own.
 
     Returns:
         Whether an account was deleted.
 
     Raises:
         StoreError: It could not be deleted, or its lock could not be had.
+        ValueError: A connection has ended, and nobody says whose.
 
     Source: https://developers.tiktok.com/doc/webhooks-events
     """
-    if event.event != AUTHORIZATION_REMOVED or not event.open_id:
+    if event.event not in _ENDS:
         return False
-    key = AccountKey(event.client_key, event.open_id)
+    if not (whose := open_id or event.open_id):
+        raise ValueError(f"The event {event.event} names no account: say whose it is with open_id=.")
+    key = AccountKey(event.client_key, whose)
     with store.lock(key):
         token = store.load(key)
         if token is None or (token.issued_at or 0) > event.create_time:
@@ -147,16 +192,25 @@ def forget(store: TokenStore, event: WebhookEvent) -> bool:
     return True
 
 
+def _header(headers: Mapping[str, str], wanted: str) -> str:
+    """Return a header; all of them, as one, if there are more.
+
+    Raises:
+        WebhookError: There is none.
+    """
+    values = [value for name, value in headers.items() if name.lower() == wanted.lower()]
+    if not values:
+        raise WebhookError(f"There is no {wanted} header.", error="signature_missing")
+    return ",".join(values)
+
+
 def _signed(headers: Mapping[str, str]) -> tuple[str, str]:
     """Return when a request was signed, and its signature.
 
     Raises:
         WebhookError: It has no signature, or none that can be read.
     """
-    values = [value for name, value in headers.items() if name.lower() == SIGNATURE_HEADER.lower()]
-    if not values:
-        raise WebhookError(f"There is no {SIGNATURE_HEADER} header.", error="signature_missing")
-    parts = [part.strip().partition("=") for part in ",".join(values).split(",")]
+    parts = [part.strip().partition("=") for part in _header(headers, SIGNATURE_HEADER).split(",")]
     times = [value for name, _, value in parts if name == "t"]
     signatures = [value for name, _, value in parts if name == "s"]
     if (
@@ -170,21 +224,74 @@ def _signed(headers: Mapping[str, str]) -> tuple[str, str]:
     )
 
 
-def _event(body: bytes) -> WebhookEvent:
+def _require_signature(signature: str, signed: bytes, secret: str) -> None:
+    """Compare a signature with the one that it should be.
+
+    Raises:
+        WebhookError: It is another.
+        ValueError: The secret is empty, and everybody's.
+    """
+    if not secret:
+        raise ValueError("The app's secret is empty: nobody can tell whose signature it is.")
+    expected = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, signature.lower()):
+        raise WebhookError(
+            "The webhook's signature is not that of this app and this body. It is of the body as it was "
+            "received, byte for byte.",
+            error="signature_mismatch",
+        )
+
+
+def _require_current(signature: str, sent_at: int, tolerance: float, is_new: IsNew | None) -> None:
+    """Look at when a webhook was signed, and whether it has come before.
+
+    Raises:
+        WebhookError: It is too old, or not new.
+    """
+    age = time.time() - sent_at
+    if not abs(age) <= tolerance:
+        when = "ago" if age > 0 else "from now"
+        raise WebhookError(
+            f"The webhook was signed {abs(age):.0f} s {when}, and {tolerance:g} s are tolerated.",
+            error="signature_expired",
+        )
+    if is_new is not None and not is_new(signature.lower(), sent_at + tolerance):
+        raise WebhookError("This webhook was received before: answer it with 200.", error="replayed")
+
+
+def _event(body: bytes, read: Callable[[Any], WebhookEvent]) -> WebhookEvent:
     """Read a body.
 
     Raises:
         WebhookError: It is not as TikTok documents it.
     """
     try:
-        said: Any = json.loads(body)
-        # A string with JSON in it.
-        content: Any = json.loads(said.get("content") or "{}")
-        event = WebhookEvent(
-            said["event"], said["client_key"], said.get("user_openid"), said["create_time"], content
-        )
+        event = read(json.loads(body))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         event = None
-    if event is None or not all(type(each) in types for each, types in zip(event, _TYPES, strict=True)):
+    if (
+        event is None
+        or not all(type(each) in types for each, types in zip(event, _TYPES, strict=True))
+        or not _TIME.fullmatch(str(event.create_time))
+    ):
         raise WebhookError("The webhook's body is not as TikTok documents it.", error="invalid_body")
     return event
+
+
+def _login_kit_event(said: Any) -> WebhookEvent:
+    # A string with JSON in it.
+    content = json.loads(said.get("content") or "{}")
+    return WebhookEvent(
+        said["event"], said["client_key"], said.get("user_openid"), said["create_time"], content
+    )
+
+
+def _shop_event(said: Any) -> WebhookEvent:
+    return WebhookEvent(
+        f"{said['type']:d}",
+        "",
+        said.get("creator_open_id"),
+        said["timestamp"],
+        said.get("data") or {},
+        said.get("shop_id"),
+    )

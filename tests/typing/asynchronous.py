@@ -12,6 +12,7 @@ from typing_extensions import assert_type  # in typing from Python 3.11 on
 from tiktok_oauth_session import LOGIN_KIT, MemoryStore, TikTokOAuth2Session
 from tiktok_oauth_session.contrib.httpx import TikTokAuth
 from tiktok_oauth_session.contrib.starlette import TikTokRouter
+from tiktok_oauth_session.webhooks import WebhookEvent
 
 
 def greet(request: Request, session: TikTokOAuth2Session) -> Response | None:
@@ -24,9 +25,20 @@ async def note(request: Request, session: TikTokOAuth2Session) -> None:
     request.session["user"] = session.open_id
 
 
+def hear(request: Request, event: WebhookEvent) -> None:
+    """What an on_webhook looks like."""
+    request.app.state.last = event.open_id
+
+
+async def hear_later(request: Request, event: WebhookEvent) -> None:
+    """What an asynchronous one looks like."""
+    hear(request, event)
+
+
 secrets = {"client_secret": "fake-secret", "redirect_uri": "https://app.example/tiktok/callback"}
-tiktok = TikTokRouter("fake-key", **secrets, store=MemoryStore(), on_login=greet)
-TikTokRouter("fake-key", **secrets, store=MemoryStore(), on_login=note, platform=LOGIN_KIT, pkce="S256")
+tiktok = TikTokRouter("fake-key", **secrets, store=MemoryStore(), on_login=greet, on_webhook=hear)
+TikTokRouter("fake-key", **secrets, store=MemoryStore(), on_login=note, on_webhook=hear_later, pkce="S256")
+TikTokRouter("fake-key", **secrets, store=MemoryStore(), on_login=note, on_webhook=None, platform=LOGIN_KIT)
 Starlette(routes=[Mount("/tiktok", tiktok)], exception_handlers=tiktok.exception_handlers)
 
 assert_type(tiktok.session_for("fake-id"), TikTokOAuth2Session)

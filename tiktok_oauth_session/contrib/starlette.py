@@ -1,16 +1,18 @@
-"""Login with TikTok for Starlette and FastAPI: two routes, a session for endpoints, answers to errors."""
+"""Login with TikTok for Starlette and FastAPI: its routes, a session for endpoints, answers to errors."""
 
 from __future__ import annotations
 
+import functools
 import html
 import inspect
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 try:
+    from anyio import from_thread
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
@@ -27,6 +29,7 @@ from tiktok_oauth_session.contrib._error_responses import (
     status_of,
 )
 from tiktok_oauth_session.contrib._redirect_uris import complaint_about
+from tiktok_oauth_session.contrib._webhooks import BODY_CAP, take
 from tiktok_oauth_session.errors import (
     AuthorizationError,
     ReauthorizationRequired,
@@ -38,11 +41,14 @@ from tiktok_oauth_session.errors import (
 )
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores import TokenStore
+from tiktok_oauth_session.webhooks import WebhookEvent
 
 log: logging.Logger = logging.getLogger(__name__)
 
 #: Called with the request and the session of who has just logged in.
 OnLogin = Callable[[Request, TikTokOAuth2Session], Any]
+#: Called with the request and what TikTok says has happened.
+OnWebhook = Callable[[Request, WebhookEvent], Any]
 
 #: In the visitor's web session: who they are, and the logins that they have begun.
 OPEN_ID = "tiktok_open_id"
@@ -67,9 +73,9 @@ class TikTokRouter(Router):
     """Logs visitors in with TikTok, and hands their sessions to endpoints.
 
     Mount it where the redirect URI lies: for ``https://app.example/tiktok/callback`` that is
-    ``app.mount("/tiktok", tiktok)``. The login is then at ``/tiktok/login``. The application needs
-    Starlette's `SessionMiddleware`, which keeps the state, the PKCE verifier and the `open_id` of each
-    visitor, and ``exception_handlers=tiktok.exception_handlers``.
+    ``app.mount("/tiktok", tiktok)``. The login is then at ``/tiktok/login``, and webhooks are taken at
+    ``/tiktok/webhook``. The application needs Starlette's `SessionMiddleware`, which keeps the state, the
+    PKCE verifier and the `open_id` of each visitor, and ``exception_handlers=tiktok.exception_handlers``.
 
     ``login?next=/path`` leads on to a path of the application, and ``login?disable_auto_auth=1`` lets the
     visitor choose another account.
@@ -84,10 +90,12 @@ class TikTokRouter(Router):
             by then. A function is called in a thread, a coroutine function in the event loop. What it raises
             and the application answers, such as an HTTPException, leaves the visitor logged out, also of the
             account before; a response that it returns is sent in place of the redirect.
+        on_webhook: Called in the same way with the request and each event that TikTok tells, when whoever has
+            removed the app is forgotten. TikTok may tell an event again, and does so if this raises.
         **options: As for `TikTokOAuth2Session`: ``platform``, ``pkce`` and others.
 
     Raises:
-        ValueError: The redirect URI's last part is ``login``, or its port is ``*``.
+        ValueError: The redirect URI's last part is ``login`` or ``webhook``, or its port is ``*``.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class TikTokRouter(Router):
         store: TokenStore,
         scope: str | Iterable[str] | None = None,
         on_login: OnLogin | None = None,
+        on_webhook: OnWebhook | None = None,
         **options: Any,
     ) -> None:
         if complaint := complaint_about(redirect_uri):
@@ -108,16 +117,16 @@ class TikTokRouter(Router):
         #: Where a login begins, as browsers see it, beside the callback.
         self.login_url: str = f"{prefix}/login"
         callback = path.removeprefix(prefix)
-        if callback.rstrip("/") == "/login":
+        if (taken := callback.strip("/")) in ("login", "webhook"):
             raise ValueError(
-                "The login is at that path: let the redirect URI end otherwise, as in /callback."
+                f"The {taken} is at that path: let the redirect URI end otherwise, as in /callback."
             )
         routes = [Route("/login", self._login), Route(callback, self._callback)]
         for route in routes:
             # Starlette adds HEAD, which would spend a code.
             route.methods = {"GET"}
-        super().__init__(routes)
-        self._client_key, self._on_login = client_key, on_login
+        super().__init__([*routes, Route("/webhook", self._webhook, methods=["POST"])])
+        self._client_key, self._on_login, self._on_webhook = client_key, on_login, on_webhook
         self._options = {
             "client_secret": client_secret,
             "redirect_uri": redirect_uri,
@@ -175,7 +184,7 @@ class TikTokRouter(Router):
         text = _PAGE.format(words=html.escape(words), login=html.escape(self.login_url))
         return HTMLResponse(text, status, headers)
 
-    # --- the two routes ----------------------------------------------------------------------------
+    # --- its routes --------------------------------------------------------------------------------
 
     async def _login(self, request: Request) -> Response:
         session, asked = self.session_for(), request.query_params
@@ -237,6 +246,26 @@ class TikTokRouter(Router):
             answer = await answer
         return answer  # type: ignore[no-any-return]  # the application's
 
+    async def _webhook(self, request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > BODY_CAP:
+                break
+        status = await run_in_threadpool(
+            take,
+            request.headers,
+            body,
+            self._options["client_secret"],
+            self._options["store"],
+            functools.partial(self._tell, request),
+        )
+        return Response(status_code=status)
+
+    def _tell(self, request: Request, event: WebhookEvent) -> None:
+        if self._on_webhook is not None and inspect.isawaitable(told := self._on_webhook(request, event)):
+            from_thread.run(_result_of, told)
+
     async def _answer(self, request: Request, error: Any) -> Response:
         if not isinstance(error, ReauthorizationRequired):
             return self._failed(request, error)
@@ -254,6 +283,10 @@ class TikTokRouter(Router):
             log.error("%s", error)
             words = "This does not work just now. Please try again later."
         return self.page(request, status_of(error), words, retry_after(error))
+
+
+async def _result_of(told: Awaitable[Any]) -> Any:
+    return await told
 
 
 def _own_path(path: str | None) -> str:

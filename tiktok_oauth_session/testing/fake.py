@@ -21,7 +21,7 @@ from .routes import ENDPOINTS
 from .server import FakeServer
 from .shop import SERVICE_ID
 from .users import User
-from .webhooks import signed
+from .webhooks import signed, signed_by_shop
 
 CLIENT_KEY = "sbaw-test-key"
 CLIENT_SECRET = "sbaw-test-secret"
@@ -383,6 +383,29 @@ class FakeTikTok:
         """
         open_id = None if user is None else self._tiktok.user(user).open_id
         return signed(self._tiktok.app, event, open_id, content, now=int(self.now()))
+
+    def shop_webhook(
+        self,
+        type: int | str,  # noqa: A002 - TikTok's name for it
+        *,
+        shop_id: str | None = None,
+        user: User | str | None = None,
+        **data: Any,
+    ) -> tuple[dict[str, str], bytes]:
+        """Return a webhook as TikTok Shop sends it: its headers and its body, of now.
+
+        Nothing else happens, as with `webhook`.
+
+        Args:
+            type: TikTok's number of what has happened, such as 6.
+            shop_id: Of which shop, if it is of one.
+            user: Which creator's event it is, if it is one's.
+            **data: What else there is to say.
+
+        Source: https://partner.tiktokshop.com/docv2/page/tts-webhooks-overview
+        """
+        creator = None if user is None else self._tiktok.user(user).open_id
+        return signed_by_shop(self._tiktok.app, type, shop_id, creator, data, now=int(self.now()))
 
     def reset(self) -> None:
         """Forget tokens, codes, further users, requests, accidents and hooks; reset the clock."""

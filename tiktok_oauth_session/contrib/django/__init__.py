@@ -16,6 +16,6 @@ if importlib.util.find_spec("django") is None:
     raise ImportError("The application needs Django: pip install tiktok-oauth-session[django]")
 
 from tiktok_oauth_session.contrib.django.sessions import session_for
-from tiktok_oauth_session.contrib.django.signals import logged_in
+from tiktok_oauth_session.contrib.django.signals import logged_in, webhook_received
 
-__all__ = ["logged_in", "session_for"]
+__all__ = ["logged_in", "session_for", "webhook_received"]

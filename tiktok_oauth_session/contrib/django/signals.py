@@ -9,3 +9,8 @@ from django.dispatch import Signal
 #: known, or None. A receiver logs the visitor in (`django.contrib.auth.login`); once all receivers are done,
 #: the account is linked to whoever is logged in.
 logged_in: Signal = Signal()
+
+#: Sent when TikTok has told an event (a webhook) and whoever has removed the app is forgotten, inside a
+#: transaction. With ``request``; ``event``, a `tiktok_oauth_session.webhooks.WebhookEvent`; and ``user``,
+#: whose TikTok account it is about, or None. TikTok may tell it again, and does so if a receiver fails.
+webhook_received: Signal = Signal()

@@ -1,4 +1,4 @@
-"""The pages of a login: the callback's URL is the redirect URI to register at TikTok."""
+"""The pages of a login, and webhooks. TikTok has to know the callback's URL, and the webhook's."""
 
 from __future__ import annotations
 
@@ -10,4 +10,5 @@ app_name = "tiktok_oauth"
 urlpatterns: list[URLPattern] = [
     path("login/", views.login, name="login"),
     path("callback/", views.callback, name="callback"),
+    path("webhook/", views.webhook, name="webhook"),
 ]

@@ -1,7 +1,8 @@
-"""Login and callback."""
+"""Login, callback, and webhooks."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from typing import Any
 
@@ -13,7 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
 
 from tiktok_oauth_session.contrib._error_responses import (
     needs_a_new_login,
@@ -21,13 +23,16 @@ from tiktok_oauth_session.contrib._error_responses import (
     retry_after,
     status_of,
 )
+from tiktok_oauth_session.contrib._webhooks import read_body, take
 from tiktok_oauth_session.contrib.django.models import TikTokAccount
 from tiktok_oauth_session.contrib.django.sessions import new_session
-from tiktok_oauth_session.contrib.django.signals import logged_in
+from tiktok_oauth_session.contrib.django.signals import logged_in, webhook_received
+from tiktok_oauth_session.contrib.django.stores import token_store
 from tiktok_oauth_session.errors import AuthorizationError, StoreError, TokenError, TokenNotSaved
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores.sql.table import account_of
 from tiktok_oauth_session.tokens import AccountKey, TikTokToken
+from tiktok_oauth_session.webhooks import WebhookEvent
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -82,8 +87,24 @@ def callback(request: HttpRequest) -> HttpResponse:
         return _page(request, error, then, can_be_reloaded=can_be_reloaded)
     _finish(request, state)
     with transaction.atomic():
-        _tell(request, session, token)
+        _tell_login(request, session, token)
     return HttpResponseRedirect(then or resolve_url(settings.LOGIN_REDIRECT_URL))
+
+
+# TikTok has no form of this site's. No transaction is held while a refresh is waited for.
+@csrf_exempt
+@transaction.non_atomic_requests
+@require_POST
+def webhook(request: HttpRequest) -> HttpResponse:
+    """Take a webhook: forget who has removed the app, and tell the application."""
+    status = take(
+        request.headers,
+        read_body(request.read),
+        settings.TIKTOK_OAUTH_CLIENT_SECRET,
+        token_store(),
+        functools.partial(_tell_event, request),
+    )
+    return HttpResponse(status=status)
 
 
 def _own_path(path: str) -> str:
@@ -105,19 +126,27 @@ def _finish(request: HttpRequest, state: str) -> None:
         request.session[BEGUN] = begun
 
 
-def _tell(request: HttpRequest, session: TikTokOAuth2Session, token: TikTokToken) -> None:
+def _tell_login(request: HttpRequest, session: TikTokOAuth2Session, token: TikTokToken) -> None:
     """Tell the application, and link the account to the user who is logged in then."""
     key = AccountKey(settings.TIKTOK_OAUTH_CLIENT_KEY, session.open_id or "")
-    account = account_of(key)
-    known = TikTokAccount.objects.select_related("user").filter(pk=account).first()
-    logged_in.send(
-        TikTokAccount, request=request, token=token, session=session, user=known.user if known else None
-    )
+    logged_in.send(TikTokAccount, request=request, token=token, session=session, user=_user_of(key))
     if request.user.is_authenticated:
         TikTokAccount.objects.update_or_create(
-            pk=account,
+            pk=account_of(key),
             defaults={**key._asdict(), "user": request.user, "logged_in_at": timezone.now()},
         )
+
+
+def _tell_event(request: HttpRequest, event: WebhookEvent) -> None:
+    user = _user_of(AccountKey(event.client_key, event.open_id)) if event.open_id else None
+    with transaction.atomic():
+        webhook_received.send(WebhookEvent, request=request, event=event, user=user)
+
+
+def _user_of(key: AccountKey) -> Any:
+    """Return the user whose TikTok account this is by what is known, or None."""
+    known = TikTokAccount.objects.select_related("user").filter(pk=account_of(key)).first()
+    return known.user if known else None
 
 
 def _page(request: HttpRequest, error: Any, then: str, *, can_be_reloaded: bool) -> HttpResponse:

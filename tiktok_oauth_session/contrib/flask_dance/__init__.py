@@ -26,9 +26,10 @@ from tiktok_oauth_session.contrib._redirect_uris import complaint_about
 from tiktok_oauth_session.contrib.flask_dance._account_storage import AccountStorage
 from tiktok_oauth_session.contrib.flask_dance.blueprint import TikTokBlueprint
 from tiktok_oauth_session.contrib.flask_dance.sessions import TikTokSession
+from tiktok_oauth_session.contrib.flask_dance.signals import webhook_received
 from tiktok_oauth_session.stores import TokenStore
 
-__all__ = ["TikTokBlueprint", "TikTokSession", "make_tiktok_blueprint", "tiktok"]
+__all__ = ["TikTokBlueprint", "TikTokSession", "make_tiktok_blueprint", "tiktok", "webhook_received"]
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ def make_tiktok_blueprint(
     redirect_to: str | None = None,
     login_url: str | None = None,
     authorized_url: str | None = None,
+    webhook_url: str | None = None,
     session_class: type[TikTokSession] | None = None,
     storage: Any = None,
     store: TokenStore | None = None,
@@ -67,6 +69,7 @@ def make_tiktok_blueprint(
         login_url: The path of the login; None: ``/tiktok``. With ``?disable_auto_auth=1`` the visitor can
             choose another account.
         authorized_url: The path of the callback; None: ``/tiktok/authorized``.
+        webhook_url: The path of the webhooks; None: ``/tiktok/webhook``.
         session_class: A subclass of `TikTokSession`.
         storage: One of Flask-Dance's storages, or a class of one. They have no lock, so only one process may
             use one. None, without a store: the visitor's web session.
@@ -75,7 +78,7 @@ def make_tiktok_blueprint(
         open_id: Returns whose token the visitor uses, where the application has users of its own; None for
             nobody's. It is TikTok's open_id. The web session holds none then, and logging out is the
             application's.
-        rule_kwargs: More arguments for both routes.
+        rule_kwargs: More arguments for the routes.
         **session_options: As for `TikTokOAuth2Session`: ``platform``, ``pkce``, ``api_hosts``, ...
 
     Raises:
@@ -94,6 +97,7 @@ def make_tiktok_blueprint(
         redirect_to=redirect_to,
         login_url=login_url,
         authorized_url=authorized_url,
+        webhook_url=webhook_url,
         session_class=session_class or TikTokSession,
         storage=_storage_for(storage, store, open_id),
         store=store,

@@ -24,8 +24,11 @@ from tiktok_oauth_session.contrib._error_responses import (
     retry_after,
     status_of,
 )
+from tiktok_oauth_session.contrib._webhooks import read_body, take
+from tiktok_oauth_session.contrib.flask_dance.signals import webhook_received
 from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, reason_of
 from tiktok_oauth_session.stores import TokenStore
+from tiktok_oauth_session.webhooks import WebhookEvent
 
 if TYPE_CHECKING:
 
@@ -66,9 +69,16 @@ class TikTokBlueprint(OAuth2ConsumerBlueprint):
         *,
         store: TokenStore | None,
         redirect_uri: str | None,
+        webhook_url: str | None,
         **options: Any,
     ) -> None:
         super().__init__(name, import_name, **options)
+        self.add_url_rule(
+            rule=(webhook_url or "/{bp.name}/webhook").format(bp=self),
+            endpoint="webhook",
+            view_func=self.webhook,
+            **{**(options.get("rule_kwargs") or {}), "methods": ["POST"]},
+        )
         self.store: TokenStore | None = store
         self.redirect_uri: str | None = redirect_uri
         # Not `client_id`, whose setter makes a session for every request.
@@ -215,6 +225,16 @@ class TikTokBlueprint(OAuth2ConsumerBlueprint):
         words = escape(_what_to_do(error, wait.get("Retry-After")))
         page = _PAGE.format(words=words, login=escape(flask.url_for(".login")))
         return page, status_of(error), {**_HEADERS, **wait}
+
+    # --- webhooks --------------------------------------------------------------------------------------
+
+    def webhook(self) -> Any:
+        """Take a webhook: forget who has removed the app, and tell `webhook_received`."""
+        body = read_body(flask.request.stream.read)
+        return "", take(dict(flask.request.headers), body, self.client_secret, self.store, self._tell)
+
+    def _tell(self, event: WebhookEvent) -> None:
+        webhook_received.send(self, event=event)
 
 
 def _refuse_head() -> None:

@@ -245,16 +245,24 @@ def of_the_fake(fake, type_, **told):
 
 @pytest.mark.parametrize("type_", [SELLER_DEAUTHORIZED, CREATOR_DEAUTHORIZED])
 def test_forget(fake, account, type_):
-    """A seller is whom the application says, and a creator who TikTok says."""
+    """A seller is whom the application says, and a creator who TikTok says if the application does not."""
     store, key = account
     if type_ == SELLER_DEAUTHORIZED:
         event, whose = of_the_fake(fake, type_, shop_id=SHOP_ID), {"open_id": key.open_id}
     else:
-        # Whoever the application thinks it is: TikTok knows better.
-        event, whose = of_the_fake(fake, type_, user=key.open_id), {"open_id": "neighbour"}
+        event, whose = of_the_fake(fake, type_, user=key.open_id), {}
 
     assert [True, False] == [forget(store, event, **whose) for _ in range(2)]
     assert [AccountKey(fake.client_key, "neighbour")] == [*store.keys()]
+
+
+def test_forget__names_of_ones_own(fake, account):
+    """Where the store has names of the application's own, it says which."""
+    store, key = account
+    event = of_the_fake(fake, CREATOR_DEAUTHORIZED, user=key.open_id)
+
+    assert forget(store, event, open_id="neighbour")
+    assert [key] == [*store.keys()]
 
 
 @pytest.mark.parametrize("whose", [{}, {"open_id": None}, {"open_id": ""}])

@@ -333,7 +333,7 @@ BUSINESS_ADVERTISER = Platform(
 
 #: TikTok Shop, for a seller outside the United States. The client key is the app key; the login's page wants
 #: the service id instead, and the redirect URI is the one that the app has registered.
-#: Source: the authorization overview, version 202407, of https://partner.tiktokshop.com/docv2
+#: Source: https://partner.tiktokshop.com/docv2/page/authorization-overview-202407
 SHOP = Platform(
     name="TikTok Shop",
     authorization_endpoint="https://services.tiktokshop.com/open/authorize",
@@ -383,7 +383,7 @@ SHOP = Platform(
 
 #: TikTok Shop, for a seller in the United States. TikTok's pages name two hosts for the login's page; where
 #: this one does not answer, pass the link that the portal shows to `authorization_url`.
-#: Source: the authorization overview, version 202407, of https://partner.tiktokshop.com/docv2
+#: Source: https://partner.tiktokshop.com/docv2/page/authorization-overview-202407
 SHOP_US = dataclasses.replace(
     SHOP,
     name="TikTok Shop (US)",

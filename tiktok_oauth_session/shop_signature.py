@@ -30,7 +30,7 @@ class ShopSignature(AuthBase):
         shop_cipher: Which of the seller's shops is meant, as ``/authorization/202309/shops`` tells it; it is
             added to calls that name none.
 
-    Source: the page about signing requests of https://partner.tiktokshop.com/docv2
+    Source: https://partner.tiktokshop.com/docv2/page/sign-your-api-request
     """
 
     def __init__(self, app_key: str, app_secret: str, *, shop_cipher: str | None = None) -> None:

@@ -144,7 +144,7 @@ def verify_shop(
         WebhookError: As by `verify`.
         ValueError: The secret is empty.
 
-    Source: the webhooks overview of https://partner.tiktokshop.com/docv2
+    Source: https://partner.tiktokshop.com/docv2/page/tts-webhooks-overview
     """
     signature = _header(headers, SHOP_SIGNATURE_HEADER).strip()
     if not _SIGNATURE.fullmatch(signature):

@@ -20,6 +20,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Our own requests have nothing in them that is not documented.
 FakeTikTok.__init__.__kwdefaults__["strict"] = True
 
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A test that needs a database server is a slow one."""
+    for item in items:
+        params = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if {"mariadb", "postgresql"}.intersection([*item.fixturenames, *map(str, params)]):
+            item.add_marker("slow")
+
+
 CALLBACK = "https://app.example/callback/"
 SCOPES = ("user.info.basic", "video.list")
 

@@ -182,7 +182,10 @@ def sleeps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @pytest.mark.parametrize("home", ["memory", "file", "updater"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("accident", TABLE)
-@pytest.mark.parametrize("surface", SURFACES)
+@pytest.mark.parametrize(
+    "surface",
+    [each if each == "login-kit" else pytest.param(each, marks=pytest.mark.slow) for each in SURFACES],
+)
 def test_accident(
     fake_tiktok: FakeTikTok,
     tmp_path: Path,

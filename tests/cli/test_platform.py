@@ -79,4 +79,119 @@ def test_login__https_only(home, fake, capsys, name):
     code, err = said_by(capsys, "login", "--platform", name, "--open-id", "fake")
 
     assert (2, []) == (code, fake.requests)
-    assert "https address only: pass --redirect-uri" in err
+    assert "comes back to a public https address only" in err
+
+
+# --- from the login to the end ----------------------------------------------------------------------
+
+
+class Browser:
+    """A user who opens the page and pastes the address that the browser lands on."""
+
+    def __init__(self, fake):
+        self.fake, self.pages = fake, []
+
+    def show(self, url, *, browser):
+        """Be shown the page."""
+        self.pages.append(url)
+
+    def isatty(self):
+        """Tell that somebody sits there."""
+        return False
+
+    def readline(self):
+        """Consent, and paste."""
+        return self.fake.authorize(self.pages[-1]) + "\n"
+
+
+@pytest.fixture
+def browser(fake, monkeypatch):
+    """Somebody who logs in."""
+    browser = Browser(fake)
+    monkeypatch.setattr("tiktok_oauth_session.cli.login.consent_page.show", browser.show)
+    monkeypatch.setattr("sys.stdin", browser)
+    return browser
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process; returns what it printed, or why it could not do it."""
+
+    def command(*arguments, code=0):
+        capsys.readouterr()
+        ended, said = main(arguments), capsys.readouterr()
+        assert code == ended, said.err
+        return said.err if code else said.out
+
+    return command
+
+
+REDIRECT_URI = ("--redirect-uri", "https://app.example/callback/")
+
+
+def test_business(home, fake, browser, run, monkeypatch):
+    """An account holder logs in, is called for, refreshed and revoked."""
+    monkeypatch.setenv("TIKTOK_OAUTH_PLATFORM", "business")
+    open_id = fake.users[0].open_id
+
+    assert f"Logged in: {open_id}" in run("login", *REDIRECT_URI, "--scope", "user.info.basic")
+    assert open_id in run("status")
+    assert '"display_name": "Fake User"' in run("api", "business/get", "-f", f"business_id={open_id}")
+    assert fake.is_alive(run("token").strip())
+    run("refresh")
+    assert "1 due" in run("keep-alive", "--access-within", "7300")
+    run("revoke")
+    assert [] == fake.tokens
+    assert {"business"} == {each.surface for each in fake.requests if each.endpoint != "authorize"}
+
+
+def test_advertiser(home, fake, browser, run, monkeypatch):
+    """An advertiser logs in under a name that was chosen here, is called for and revoked."""
+    monkeypatch.setenv("TIKTOK_OAUTH_PLATFORM", "business-advertiser")
+
+    assert "Logged in: agency-7" in run("login", *REDIRECT_URI, "--open-id", "agency-7")
+    assert "agency-7" in run("status")
+    token = run("token").strip()
+    assert fake.is_alive(token)
+    assert "no refresh token" in run("refresh", code=3)
+    run("revoke")
+    assert not fake.is_alive(token)
+
+
+def test_shop(home, server, fake, browser, run, monkeypatch):
+    """A seller logs in by the portal's link and is called for with signatures; nothing revokes."""
+    monkeypatch.setenv("TIKTOK_OAUTH_PLATFORM", "shop")
+    page = f"{server.url}/open/authorize?service_id={fake.service_id}"
+
+    assert f"Logged in: {fake.users[0].open_id}" in run("login", "--page", page)
+    assert '"shops"' in run("api", "authorization/202309/shops")
+    assert "sign" in fake.requests_to("shops")[0].query
+    run("refresh")
+    assert "logout" in run("revoke", code=1)
+    run("logout")
+    assert {"shop"} == {each.surface for each in fake.requests}
+
+
+@pytest.mark.parametrize("name", ["business", "business-advertiser", "shop"])
+def test_qr(home, fake, run, name):
+    """A surface without a login by QR code says so."""
+    arguments = ("login", "--qr", "--platform", name, "--open-id", "fake")
+
+    assert "QR code" in run(*arguments, code=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("business", "--page or --scope"), ("shop", "--page.")], ids=["business", "shop"]
+)
+def test_login__page_needs_more(home, fake, run, name, option):
+    """What the page needs and nobody has said is asked for before anybody is sent there."""
+    assert f"of your app: pass {option}" in run("login", "--platform", name, *REDIRECT_URI, code=2)
+    assert [] == fake.requests
+
+
+@pytest.mark.parametrize("name", ["business", "business-advertiser", "shop"])
+def test_doctor(home, fake, run, monkeypatch, name):
+    """The doctor says of a surface that issues no token to apps that it cannot tell."""
+    monkeypatch.setenv("TIKTOK_REDIRECT_URI", "https://app.example/callback/")
+
+    assert "issues no token to an app" in run("doctor", "--platform", name)

@@ -86,9 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
+    surface = platform()
     uri = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI) or DEFAULT_REDIRECT_URI
-    complaint = complaint_about(uri)
-    if complaint:
+    complaint = complaint_about(uri, surface)
+    if "redirect_uri" not in (surface.authorization_parameters or ()):
+        yield Finding("redirect URI", UNKNOWN, f"{surface.name} keeps to the one that the app has registered")
+    elif complaint:
         yield Finding("redirect URI", FAILED, f"{uri} {complaint}. See {RULES}")
     else:
         yield Finding("redirect URI", PASSED, uri)
@@ -188,7 +191,10 @@ def _page_finding(session: TikTokOAuth2Session) -> Finding:
     """Open the authorize page as a browser would, up to the redirect that names a mistake."""
     import requests
 
-    url, _ = session.authorization_url()
+    try:
+        url, _ = session.authorization_url()
+    except ValueError:
+        return Finding("login page", UNKNOWN, f"{session.platform.name}'s needs more than doctor knows")
     try:
         options: dict[str, Any] = {"withhold_token": True, "timeout": session.token_timeout}
         reply = session.request("GET", url, allow_redirects=False, **options)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiktok_oauth_session._oauth.error_codes import Meaning, exit_code_for, meaning_of
 from tiktok_oauth_session.cli import stores
-from tiktok_oauth_session.cli.exits import EXIT_OK, Stop, see
+from tiktok_oauth_session.cli.exits import EXIT_FAILED, EXIT_OK, Stop, see
 from tiktok_oauth_session.cli.sessions import session_for
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 from tiktok_oauth_session.cli.stores.default_account import forget_default
@@ -38,6 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
     account = choose(store, arguments, follows_default=False)
     who = with_name(account.open_id, name_in(store, account))
     session = session_for(store, account)
+    if session.platform.revocation_endpoint is None:
+        raise Stop(
+            f"{session.platform.name} has no endpoint that revokes: {who} removes the app at TikTok. Then "
+            f"delete the token here: tiktok-oauth logout --account {shlex.quote(account.open_id)}",
+            EXIT_FAILED,
+        )
     try:
         with finishing_first():
             session.revoke_token()

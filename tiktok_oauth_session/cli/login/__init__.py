@@ -102,8 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Log in."""
     surface = platform()
     uri = _redirect_uri(arguments, surface)
-    if not (surface.tells_open_id or arguments.open_id):
-        raise Stop(f"{surface.name} does not say whose token it issues: pass --open-id.", EXIT_USAGE)
+    _require_enough(arguments, surface)
     store = stores.open_ready_store(arguments.store)
     app = credentials.require()
 
@@ -169,13 +168,8 @@ def _redirect_uri(arguments: argparse.Namespace, surface: Platform) -> str | Non
         return given or None
     if "redirect_uri" not in (surface.authorization_parameters or ()):
         return None
-    if surface.https_redirect_uris_only and not given:
-        raise Stop(
-            f"{surface.name} comes back to an https address only: pass --redirect-uri, as registered.",
-            EXIT_USAGE,
-        )
     uri = given or DEFAULT_REDIRECT_URI
-    if complaint := complaint_about(uri):
+    if complaint := complaint_about(uri, surface):
         raise Stop(f"The redirect URI {uri} {complaint}. See {RULES}", EXIT_USAGE)
     if arguments.port is not None:
         if not takes_any_port(uri):
@@ -186,6 +180,29 @@ def _redirect_uri(arguments: argparse.Namespace, surface: Platform) -> str | Non
     if uri.startswith("https://") and is_of_this_machine(uri) and not arguments.paste:
         raise Stop("This command has no certificate to wait on https with: use --paste.", EXIT_USAGE)
     return uri
+
+
+def _require_enough(arguments: argparse.Namespace, surface: Platform) -> None:
+    """Refuse to begin a login that cannot come to its end.
+
+    Raises:
+        Stop: Something is missing, or the surface has no such login.
+    """
+    if arguments.qr and surface.qr_code_endpoint is None:
+        raise Stop(f"{surface.name} has no login by QR code.", EXIT_USAGE)
+    if not (surface.tells_open_id or arguments.open_id):
+        raise Stop(f"{surface.name} does not say whose token it issues: pass --open-id.", EXIT_USAGE)
+    # The client key and the redirect URI are always there.
+    needed = {*surface.required_for_authorization} - {"client_id", "redirect_uri"}
+    if arguments.scope or surface.default_scope:
+        needed.discard("scope")
+    if needed and "?" not in (arguments.page or ""):
+        also = " or --scope" if needed == {"scope"} else ""
+        raise Stop(
+            f"The login's page of {surface.name} needs the {' and '.join(sorted(needed))} of your app: pass "
+            f"--page{also}.",
+            EXIT_USAGE,
+        )
 
 
 def _port(text: str) -> int:
@@ -215,11 +232,14 @@ def _offer_to_keep(app: credentials.Credentials) -> None:
 
 def _report(session: TikTokOAuth2Session, token: TikTokToken, name: str) -> None:
     now = time.time()
-    show(f"Logged in: {with_name(token.open_id, name)}")
+    show(f"Logged in: {with_name(session.open_id, name)}")
     show(f"Granted: {', '.join(session.granted_scopes) or 'nothing'}")
     if session.missing_scopes:
         show(f"Not granted: {', '.join(session.missing_scopes)}")
-    show(f"The access token expires {moment(token.expires_at, now)}.")
+    if token.expires_at is None:
+        show("TikTok does not say when the access token expires: it is used until it is refused.")
+    else:
+        show(f"The access token expires {moment(token.expires_at, now)}.")
     if token.refresh_token:
         until = moment(token.get("refresh_expires_at"), now)
         show(f"It is refreshed when needed; the refresh token expires {until}.")

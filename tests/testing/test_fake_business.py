@@ -287,6 +287,15 @@ def test_refresh__refused(fake, post, app, change, number):
     assert fake.is_alive(token)
 
 
+def test_refresh__query_beside_the_body(fake, post, app):
+    """A query string is refused, whatever the body says."""
+    token = fake.issue_token(surface="business")["refresh_token"]
+
+    envelope = post("tt_user/oauth2/refresh_token/", refresh(app, token), params={"x": "y"})
+
+    assert (40002, True) == (envelope["code"], fake.is_alive(token))
+
+
 def test_revoke__ends_this_surface(fake, post, app):
     """A revocation ends all of the user's tokens here, and leaves Login Kit's alone."""
     token, second = fake.issue_token(surface="business"), fake.issue_token(surface="business")
@@ -387,6 +396,17 @@ def test_user_info__refused(fake, business_get, query, headers, number):
     token = fake.issue_token(["user.info.basic"], surface="business")
 
     assert number == business_get(token, headers, **query)["code"]
+
+
+@pytest.mark.parametrize("options", [{"json": {}}, {"params": [("business_id", "x"), ("business_id", "y")]}])
+def test_user_info__one_query_and_no_body(fake, session, options):
+    """Parameters of an API call stand in the query, once each."""
+    token = fake.issue_token(surface="business")
+    options = {"params": {"business_id": token["open_id"]}, **options}
+
+    reply = session.get(f"{API}/business/get/", headers={"Access-Token": token["access_token"]}, **options)
+
+    assert 40002 == reply.json()["code"]
 
 
 @pytest.mark.parametrize(("seconds", "number"), [(-1, 0), (0, 40102), (1, 40102)])
@@ -515,6 +535,14 @@ def test_advertiser__page_errors(fake, query, error, error_type):
         authorize(fake, ADVERTISER_PAGE, query)
 
     assert (error, error_type) == (caught.value.error, caught.value.error_type)
+
+
+def test_advertiser__page_parameter_twice(fake):
+    """A page whose URL says a thing twice is an error."""
+    query = urlencode({"app_id": fake.client_key, "state": "s", "redirect_uri": CALLBACK})
+
+    with pytest.raises(FakePageError, match="correct state"):
+        fake.authorize(f"{ADVERTISER_PAGE}?{query}&state=t")
 
 
 def test_advertiser__page_of_a_browser(fake, session):

@@ -130,6 +130,12 @@ def test_page__tolerant():
     assert ["undocumented for authorize: redirect_uri", "a login without state"] == fake.warnings
 
 
+def test_page__parameter_twice(fake):
+    """A page whose URL says a thing twice is an error."""
+    with pytest.raises(FakePageError, match="correct state"):
+        fake.authorize(f"{PAGE}?service_id={fake.service_id}&state=s&state=t")
+
+
 def test_page__no_address_to_return_to():
     """A first redirect URI with any port is no address."""
     fake = FakeTikTok(redirect_uris=["http://127.0.0.1:*/callback/"])
@@ -199,9 +205,16 @@ def test_token__refused(fake, exchange, change, number):
     assert 0 == exchange(code)["code"]
 
 
-def test_token__body(session):
-    """A GET with a body is no token request."""
-    assert 98001004 == session.get(f"{TOKEN}/get", json={"app_key": "x"}).json()["code"]
+@pytest.mark.parametrize("options", [{"json": {}}, {"headers": {"Authorization": "x"}}])
+def test_token__only_a_query(fake, session, options):
+    """A GET with a body or with credentials in its header is not what is documented."""
+    app = {"app_key": fake.client_key, "app_secret": fake.client_secret}
+    token = fake.issue_token(surface="shop")["refresh_token"]
+    query = {**app, "refresh_token": token, "grant_type": "refresh_token"}
+
+    reply = session.get(f"{TOKEN}/refresh", params=query, **options)
+
+    assert (98001004, True) == (reply.json()["code"], fake.is_alive(token))
 
 
 @pytest.mark.parametrize("path", ["get", "refresh", "nothing"])
@@ -211,6 +224,13 @@ def test_token__posted(fake, session, path):
 
     assert (404, "404 page not found") == (reply.status_code, reply.text)
     assert "not_found" == fake.requests[-1].error
+
+
+def test_token__another_path(session):
+    """The host of the tokens has nothing else."""
+    reply = session.get("https://auth.tiktok-shops.com/authorization/202309/shops")
+
+    assert (404, "404 page not found") == (reply.status_code, reply.text)
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -40,7 +40,7 @@ def check_parameters(
 
 
 def check_no_header(tiktok: TikTok, record: RequestRecord, name: str, page: str) -> None:
-    """Tolerate a header that shows a token or a secret where none is asked for, or not.
+    """Tolerate a header that shows a token or a secret where none is asked for, or refuse it.
 
     Raises:
         Refused: There is one, and this TikTok is a strict one.

@@ -50,7 +50,10 @@ napoleon_numpy_docstring = False
 # There is no net where this is built, so nothing leads to the documentation of others.
 nitpick_ignore_regex = [
     (r"py:.*", r"(abc|collections|contextlib|enum|os|threading|types|typing)\..*"),  # Python's
-    (r"py:.*", r"(allauth|django|flask|flask_dance|httpx2|oauthlib|redis|requests|requests_oauthlib)\..*"),
+    (
+        r"py:.*",
+        r"(allauth|blinker|django|flask|flask_dance|httpx2|oauthlib|redis|requests|requests_oauthlib)\..*",
+    ),
     (r"py:.*", r"(sqlalchemy|starlette)\..*"),
     (r"py:exc", r"ImproperlyConfigured|InsecureTransportError"),  # Django's, and oauthlib's
 ]

@@ -18,6 +18,8 @@ from tiktok_oauth_session.webhooks import AUTHORIZATION_REMOVED
 
 #: Where the route is on every site of these tests, but for a slash at the end of Django's.
 PATH = "/tiktok/webhook"
+#: A header at which a site's own part reads the body before the route does.
+READ_BEFORE = "X-Read-Before"
 
 
 class SwitchableStore(MemoryStore):
@@ -170,6 +172,13 @@ class WebhookRoute:
 
         assert 413 == status
         assert BODY_CAP < read_bytes < 2 * BODY_CAP
+
+    def test_read_before(self, site, key, removal):
+        """Something of the application's, such as what writes a log, may have read the body before."""
+        headers, body = removal
+
+        assert (200, b"") == site.deliver({**headers, READ_BEFORE: "yes"}, body)
+        assert site.store.load(key) is None
 
     def test_get(self, site, key):
         """It takes nothing but POST."""

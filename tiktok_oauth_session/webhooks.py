@@ -27,11 +27,11 @@ SIGNATURE_HEADER = "TikTok-Signature"
 SHOP_SIGNATURE_HEADER = "Authorization"
 #: A user, TikTok, or the app itself has ended a connection.
 AUTHORIZATION_REMOVED = "authorization.removed"
-#: Shop: a seller has ended a connection. The event names a shop, and no account.
+#: A seller of Shop's has ended a connection. The event names a shop, and no account.
 SELLER_DEAUTHORIZED = "6"
-#: Shop: a seller's authorization ends in 30 days or less.
+#: What a seller of Shop's has authorized ends in 30 days or less.
 AUTHORIZATION_EXPIRES_SOON = "7"
-#: Shop: a creator has ended a connection.
+#: A creator of Shop's has ended a connection.
 CREATOR_DEAUTHORIZED = "20"
 #: Seconds that an event may be older than now, or newer. TikTok names none.
 TOLERANCE_S = 300.0
@@ -177,7 +177,8 @@ def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None
         StoreError: It could not be deleted, or its lock could not be had.
         ValueError: A connection has ended, and nobody says whose.
 
-    Source: https://developers.tiktok.com/doc/webhooks-events
+    Source: https://developers.tiktok.com/doc/webhooks-events and, of Shop,
+    https://partner.tiktokshop.com/docv2/page/20-creator-deauthorization
     """
     if event.event not in _ENDS:
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pages import blocks, run
 from servers import require_module
-from webhook_routes import PATH, EndlessBody, Site, WebhookRoute
+from webhook_routes import PATH, READ_BEFORE, EndlessBody, Site, WebhookRoute
 
 require_module("flask_dance")
 
@@ -27,7 +27,12 @@ class FlaskSite(Site):
         self.blueprint = make_tiktok_blueprint(**{"store": self.store, **options})
         self.path, self.app = path, flask.Flask("app")
         self.app.register_blueprint(self.blueprint)
+        self.app.before_request(self._read_before)
         webhook_received.connect(self._hear, self.blueprint)
+
+    def _read_before(self):
+        if READ_BEFORE in flask.request.headers:
+            flask.request.get_data()
 
     def _hear(self, blueprint, event):
         self.hear(event)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from pages import blocks, run
 from servers import require_module
-from webhook_routes import PATH, Site, WebhookRoute
+from webhook_routes import PATH, READ_BEFORE, Site, WebhookRoute
 
 for each in ("fastapi", "httpx2"):
     require_module(each)
@@ -15,6 +15,8 @@ for each in ("fastapi", "httpx2"):
 from fastapi import FastAPI  # noqa: E402 - only where it is installed
 from fastapi.testclient import TestClient  # noqa: E402 - as above
 from starlette.applications import Starlette  # noqa: E402 - as above
+from starlette.middleware import Middleware  # noqa: E402 - as above
+from starlette.middleware.base import BaseHTTPMiddleware  # noqa: E402 - as above
 from starlette.routing import Mount  # noqa: E402 - as above
 
 from tiktok_oauth_session.contrib.starlette import TikTokRouter  # noqa: E402 - as above
@@ -79,14 +81,23 @@ class StarletteSite(Site):
         return TestClient(self.app).get(PATH).status_code
 
 
+async def read_before(request, call_next):
+    """Read the body where that is asked for, as a middleware."""
+    if READ_BEFORE in request.headers:
+        await request.body()
+    return await call_next(request)
+
+
 def starlette(tiktok):
     """Return an application of Starlette's."""
-    return Starlette(routes=[Mount("/tiktok", tiktok)])
+    middleware = [Middleware(BaseHTTPMiddleware, dispatch=read_before)]
+    return Starlette(routes=[Mount("/tiktok", tiktok)], middleware=middleware)
 
 
 def fastapi(tiktok):
     """Return an application of FastAPI's."""
     app = FastAPI()
+    app.middleware("http")(read_before)
     app.mount("/tiktok", tiktok)
     return app
 

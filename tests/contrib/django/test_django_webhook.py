@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.utils import timezone
 from pages import blocks, run
-from webhook_routes import PATH, EndlessBody, Site, WebhookRoute
+from webhook_routes import PATH, READ_BEFORE, EndlessBody, Site, WebhookRoute
 
 from tiktok_oauth_session import AccountKey
 from tiktok_oauth_session.contrib.django import webhook_received
@@ -62,6 +62,17 @@ class DjangoSite(Site):
         return self._client.get(f"{PATH}/").status_code
 
 
+def read_before(get_response):
+    """Return a middleware that reads the body where that is asked for."""
+
+    def middleware(request):
+        if READ_BEFORE in request.headers:
+            assert request.body
+        return get_response(request)
+
+    return middleware
+
+
 @contextlib.contextmanager
 def told(receiver):
     """Let a receiver be told of webhooks."""
@@ -75,8 +86,11 @@ def site(make_project):
     """The project, with a transaction for each request, which the writes of receivers are not in."""
     make_project("sqlite", ATOMIC_REQUESTS=True)
     site = DjangoSite()
-    middleware = [*settings.MIDDLEWARE, "django.middleware.csrf.CsrfViewMiddleware"]
-    with override_settings(TIKTOK_OAUTH_STORE=site.store, MIDDLEWARE=middleware), told(site.receive):
+    ours = [f"{__name__}.read_before", "django.middleware.csrf.CsrfViewMiddleware"]
+    with (
+        override_settings(TIKTOK_OAUTH_STORE=site.store, MIDDLEWARE=[*settings.MIDDLEWARE, *ours]),
+        told(site.receive),
+    ):
         yield site
 
 

@@ -24,7 +24,7 @@ from tiktok_oauth_session.contrib._error_responses import (
     retry_after,
     status_of,
 )
-from tiktok_oauth_session.contrib._webhooks import read_body, take
+from tiktok_oauth_session.contrib._webhooks import BODY_CAP, read_body, take
 from tiktok_oauth_session.contrib.flask_dance.signals import webhook_received
 from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, reason_of
 from tiktok_oauth_session.stores import TokenStore
@@ -230,8 +230,7 @@ class TikTokBlueprint(OAuth2ConsumerBlueprint):
 
     def webhook(self) -> Any:
         """Take a webhook: forget who has removed the app, and tell `webhook_received`."""
-        body = read_body(flask.request.stream.read)
-        return "", take(dict(flask.request.headers), body, self.client_secret, self.store, self._tell)
+        return "", take(dict(flask.request.headers), _body(), self.client_secret, self.store, self._tell)
 
     def _tell(self, event: WebhookEvent) -> None:
         webhook_received.send(self, event=event)
@@ -241,6 +240,14 @@ def _refuse_head() -> None:
     """Refuse a HEAD, which Flask adds to GET: it would spend a code, or begin a login that nobody sees."""
     if flask.request.method == "HEAD":
         flask.abort(405, valid_methods=["GET"])
+
+
+def _body() -> bytes:
+    """Return the body as it came; of one that is too large, as much as shows it."""
+    if (flask.request.content_length or BODY_CAP + 1) <= BODY_CAP:
+        # Which Flask keeps, if something of the application's has read it before.
+        return flask.request.get_data()
+    return read_body(flask.request.stream.read)
 
 
 def _response_in(answers: Iterable[Any]) -> Any:

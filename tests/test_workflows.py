@@ -55,4 +55,4 @@ def test_hooks__are_the_tools_of_the_checks():
 
     for hook in ours["hooks"]:
         tool, *arguments = hook["entry"].removesuffix(" --force-exclude").split()
-        assert " ".join([f'lint/bin/{tool}"', *arguments]) in checks
+        assert " ".join([f'"$tools/{tool}"', *arguments]) in checks

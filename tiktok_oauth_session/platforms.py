@@ -244,28 +244,9 @@ LOGIN_KIT_V1 = Platform(
 )
 
 _BUSINESS_API = "https://business-api.tiktok.com/open_api/v1.3"
-_BUSINESS_HOSTS = ("business-api.tiktok.com",)
-#: Beware: 40100 is a rate limit here.
-#: Source: tiktok_code.py of https://github.com/tiktok/tiktok-business-api-sdk
-_BUSINESS_ERRORS = {
-    40000: "invalid_request",
-    40002: "invalid_request",
-    40100: "rate_limit_exceeded",
-    40103: "invalid_grant",
-    40107: "invalid_grant",
-    40108: "unsupported_grant_type",
-    40110: "invalid_grant",
-    40113: "unauthorized_client",
-    40132: "rate_limit_exceeded",
-    50000: "server_error",
-    50002: "server_error",
-    60001: "temporarily_unavailable",
-    61000: "rate_limit_exceeded",
-}
-_BUSINESS_INVALID_TOKEN = (40102, 40104, 40105)
 
 #: TikTok API for Business, for the holder of a TikTok account. The client key is the app's id.
-#: Source: https://github.com/tiktok/tiktok-business-api-sdk, as far as it goes, and
+#: Source: https://github.com/tiktok/tiktok-business-api-sdk (its tiktok_code.py for errors) and
 #: https://github.com/sns-sdks/python-tiktok
 BUSINESS = Platform(
     name="TikTok for Business",
@@ -274,7 +255,7 @@ BUSINESS = Platform(
     refresh_endpoint=f"{_BUSINESS_API}/tt_user/oauth2/refresh_token/",
     revocation_endpoint=f"{_BUSINESS_API}/tt_user/oauth2/revoke/",
     api_base=_BUSINESS_API,
-    api_hosts=_BUSINESS_HOSTS,
+    api_hosts=("business-api.tiktok.com",),
     authorization_parameters=_same("response_type", "scope", "redirect_uri", "state", "disable_auto_auth"),
     required_for_authorization=("client_id", "redirect_uri", "scope"),
     token_parameters={
@@ -299,36 +280,45 @@ BUSINESS = Platform(
     parameter_placement="json",
     https_redirect_uris_only=True,
     reply_names={"refresh_token_expires_in": "refresh_expires_in"},
-    error_codes=_BUSINESS_ERRORS,
+    # Beware: 40100 is a rate limit here.
+    error_codes={
+        40000: "invalid_request",
+        40002: "invalid_request",
+        40100: "rate_limit_exceeded",
+        40103: "invalid_grant",
+        40107: "invalid_grant",
+        40108: "unsupported_grant_type",
+        40110: "invalid_grant",
+        40113: "unauthorized_client",
+        40132: "rate_limit_exceeded",
+        50000: "server_error",
+        50002: "server_error",
+        60001: "temporarily_unavailable",
+        61000: "rate_limit_exceeded",
+    },
     access_token_header="Access-Token",
     access_token_prefix="",
-    invalid_token_codes=_BUSINESS_INVALID_TOKEN,
+    invalid_token_codes=(40102, 40104, 40105),
     api_errors_by_status=False,
 )
 
 #: TikTok API for Business, for an advertiser (the Marketing API): one token that lives until it is revoked,
 #: and a reply that names advertisers and no user.
 #: Source: https://github.com/tiktok/tiktok-business-api-sdk
-BUSINESS_ADVERTISER = Platform(
+BUSINESS_ADVERTISER = dataclasses.replace(
+    BUSINESS,
     name="TikTok for Business (advertiser)",
     authorization_endpoint="https://business-api.tiktok.com/portal/auth",
     token_endpoint=f"{_BUSINESS_API}/oauth2/access_token/",
+    refresh_endpoint=None,
     revocation_endpoint=f"{_BUSINESS_API}/oauth2/revoke_token/",
-    api_base=_BUSINESS_API,
-    api_hosts=_BUSINESS_HOSTS,
     authorization_parameters={"client_id": "app_id", "redirect_uri": "redirect_uri", "state": "state"},
     required_for_authorization=("client_id", "redirect_uri"),
     token_parameters={"client_id": "app_id", "client_secret": "secret", "code": "auth_code"},
-    client_credentials_parameters={},
+    refresh_parameters={},
     revocation_parameters={"client_id": "app_id", "client_secret": "secret", "token": "access_token"},
-    parameter_placement="json",
-    https_redirect_uris_only=True,
     tells_open_id=False,
-    error_codes=_BUSINESS_ERRORS,
-    access_token_header="Access-Token",
-    access_token_prefix="",
-    invalid_token_codes=_BUSINESS_INVALID_TOKEN,
-    api_errors_by_status=False,
+    reply_names={},
 )
 
 #: TikTok Shop, for a seller outside the United States. The client key is the app key; the login's page wants

@@ -207,7 +207,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             pkce=pkce,
             **parent_kwargs,
         )
-        if not split_scopes(self.scope) and platform.default_scope:
+        if platform.default_scope and not split_scopes(self.scope):
             self._scope = list(platform.default_scope)
         if token and store is not None:
             outer = sys.exc_info()[1]

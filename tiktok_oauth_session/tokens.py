@@ -79,6 +79,7 @@ _NUMBERS = frozenset(
 )
 
 
+_SCOPE = re.compile(r"[^\s,]+")
 #: Seconds: no time is later, and no larger integer is looked at as a number.
 _LARGEST = 10**15
 
@@ -279,12 +280,10 @@ def split_scopes(scope: object) -> list[str]:
     """
     if scope is None:
         return []
-    if isinstance(scope, str):
-        return re.findall(r"[^\s,]+", scope)
     if isinstance(scope, (list, tuple, set, frozenset)):
         # oauthlib makes a list of one element of TikTok's commas.
-        return [each for part in scope for each in split_scopes(str(part))]
-    return split_scopes(str(scope))
+        scope = ",".join(map(str, scope))
+    return _SCOPE.findall(str(scope))
 
 
 def _number(value: object) -> int | float | None:

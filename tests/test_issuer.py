@@ -20,7 +20,7 @@ from tiktok_oauth_session.keepalive import keep_alive
 
 USER_INFO = "https://open.tiktokapis.com/v2/user/info/?fields=open_id"
 ELSEWHERE = LOGIN_KIT.at("https://elsewhere.example")
-REFUSAL = "issued by https://open.tiktokapis.com, and this session talks to https://elsewhere.example"
+REFUSAL = f"issued by {LOGIN_KIT.issuer}, and this session talks to {ELSEWHERE.issuer}"
 
 
 @pytest.fixture(params=[MemoryStore, FileStore], ids=["memory", "file"])
@@ -36,13 +36,13 @@ def key(fake, store, make_session, log_in):
 
 
 def test_issuer__of_platforms():
-    """A platform's issuer is the origin of its token endpoint, wherever it is moved."""
+    """A platform's issuer is its token endpoint, wherever it is moved: surfaces of one host differ."""
     platforms = (LOGIN_KIT, LOGIN_KIT_V1, LOGIN_KIT.at("http://127.0.0.1:9400/tiktok/"))
 
     assert [
-        "https://open.tiktokapis.com",
-        "https://open-api.tiktok.com",
-        "http://127.0.0.1:9400",
+        "https://open.tiktokapis.com/v2/oauth/token/",
+        "https://open-api.tiktok.com/oauth/access_token/",
+        "http://127.0.0.1:9400/tiktok/v2/oauth/token/",
     ] == [platform.issuer for platform in platforms]
 
 
@@ -50,7 +50,7 @@ def test_issuer__of_platforms():
     ("base", "issuer"),
     [
         ("https://proxy.example:443", "https://proxy.example"),
-        ("http://proxy.example:80/tiktok", "http://proxy.example"),
+        ("http://proxy.example:80/tiktok", "http://proxy.example/tiktok"),
         ("http://proxy.example:443", "http://proxy.example:443"),
         ("https://proxy.example:8443", "https://proxy.example:8443"),
         ("HTTPS://Proxy.Example.", "https://proxy.example"),
@@ -61,14 +61,17 @@ def test_issuer__of_platforms():
 )
 def test_issuer__one_name_for_one_place(base, issuer):
     """However an address is written, it is the same issuer: case, final dot and usual port say nothing."""
-    assert issuer == LOGIN_KIT.at(base).issuer
+    assert issuer + "/v2/oauth/token/" == LOGIN_KIT.at(base).issuer
 
 
 def test_issuer__without_user_and_password():
     """An endpoint that holds a password leaves it out of what is stored."""
     endpoint = "https://user:fake-password@proxy.example/v2/oauth/token/"
 
-    assert "https://proxy.example" == dataclasses.replace(LOGIN_KIT, token_endpoint=endpoint).issuer
+    assert (
+        "https://proxy.example/v2/oauth/token/"
+        == dataclasses.replace(LOGIN_KIT, token_endpoint=endpoint).issuer
+    )
 
 
 def test_issuer__kept_with_the_token(store, key, make_session):
@@ -78,7 +81,7 @@ def test_issuer__kept_with_the_token(store, key, make_session):
     second = store.load(key)
 
     assert first.refresh_token != second.refresh_token
-    assert ["https://open.tiktokapis.com"] * 2 == [each["issuer"] for each in (first, second)]
+    assert [LOGIN_KIT.issuer] * 2 == [each["issuer"] for each in (first, second)]
 
 
 def test_issuer__not_in_a_token_without_a_store(make_session, log_in):
@@ -94,7 +97,7 @@ def test_issuer__of_a_token_that_does_not_say(fake, store, issue, make_session):
     session = make_session(store=store, open_id=token.open_id)
 
     assert 200 == session.get(USER_INFO).status_code
-    assert "https://open.tiktokapis.com" == session.refresh_token()["issuer"] == store.load(key)["issuer"]
+    assert LOGIN_KIT.issuer == session.refresh_token()["issuer"] == store.load(key)["issuer"]
 
 
 @pytest.mark.parametrize(

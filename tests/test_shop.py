@@ -71,7 +71,7 @@ def test_authorize_url(make_session, fake, platform, page):
 
 def test_authorize_url__without_a_service_id(seller):
     """Nobody is sent to a page that can only show an error."""
-    with pytest.raises(ValueError, match=r"needs the service_id .* pass `service_id=`"):
+    with pytest.raises(ValueError, match=r"needs the service_id .* pass `service_id=` to authorization_url"):
         seller.authorization_url()
 
 

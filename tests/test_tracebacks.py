@@ -124,7 +124,7 @@ def run_the_command():
     """Run the command, and let it meet something that nobody thought of."""
     FAKE.heal()
     with tempfile.TemporaryDirectory() as directory, FAKE.serve() as server:
-        mine = token(issuer=server.url)
+        mine = token(issuer=LOGIN_KIT.at(server.url).issuer)
         store = FileStore(directory)
         store.save(AccountKey(FAKE.client_key, mine.open_id), mine)
         os.environ["TIKTOK_OAUTH_BASE_URL"] = server.url

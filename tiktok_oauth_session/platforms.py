@@ -16,12 +16,12 @@ Parameters = Mapping[str, str] | None
 
 # Sessions ask for it at every load of a token.
 @functools.lru_cache(maxsize=64)
-def _origin(url: str) -> str:
+def _canonical(url: str) -> str:
     parts = urlsplit(url)
     host = (parts.hostname or "").rstrip(".")
     host = f"[{host}]" if ":" in host else host
     is_usual = parts.port in (None, {"https": 443, "http": 80}.get(parts.scheme))
-    return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}")
+    return f"{parts.scheme}://{host}" + ("" if is_usual else f":{parts.port}") + parts.path
 
 
 # Without `eq`: writing that method is half of what importing this module costs.
@@ -114,8 +114,8 @@ class Platform:
 
     @property
     def issuer(self) -> str:
-        """Who issues its tokens, by the token endpoint's origin. A stored token goes to nobody else."""
-        return _origin(self.token_endpoint)
+        """Who issues its tokens: the token endpoint. A stored token goes to nobody else."""
+        return _canonical(self.token_endpoint)
 
     @property
     def parameters_keyword(self) -> str:
@@ -141,7 +141,8 @@ class Platform:
         host = urlsplit(base).netloc
 
         def moved(url: str | None) -> str | None:
-            return url and base + urlsplit(url).path
+            parts = urlsplit(url or "")
+            return url and base + parts.path + (parts.query and f"?{parts.query}")
 
         changed: dict[str, Any] = {
             each.name: moved(getattr(self, each.name))

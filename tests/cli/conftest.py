@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from github import GitHub
 
-from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, FileStore, TikTokToken
 from tiktok_oauth_session.cli import main
 from tiktok_oauth_session.stores.envelope import written
 from tiktok_oauth_session.testing import FakeTikTok
@@ -154,7 +154,7 @@ def logged_in(fake, server, tokens):
         issued = fake.issue_token(scopes=scopes, user=user)
         token = TikTokToken.from_reply(issued, requested_at=time.time())
         extra = {"requested_scope": ",".join(asked)} if asked else {}
-        token = TikTokToken({**token, "issuer": server.url, **extra, **items})
+        token = TikTokToken({**token, "issuer": LOGIN_KIT.at(server.url).issuer, **extra, **items})
         key = AccountKey(client_key, token["open_id"])
         tokens.save(key, token)
         return key, token
@@ -181,7 +181,7 @@ def put(fake, server, github):
     def write(name="TIKTOK_TOKEN", *, left=-1, saved_s_ago=0, **items):
         reply = fake.issue_token()
         token = TikTokToken.from_reply(reply, requested_at=time.time() - reply["expires_in"] + left)
-        token = TikTokToken(token, issuer=server.url, **items)
+        token = TikTokToken(token, issuer=LOGIN_KIT.at(server.url).issuer, **items)
         document = json.loads(written(AccountKey("sbaw-test-key", token["open_id"]), token))
         document["saved_at"] -= saved_s_ago
         github.put(name, json.dumps(document), age_s=saved_s_ago)

@@ -8,6 +8,8 @@ import json
 import pytest
 from requests.adapters import HTTPAdapter
 
+from tiktok_oauth_session import LOGIN_KIT
+
 USER = ("user/info", "-f", "fields=open_id,display_name")
 
 
@@ -60,7 +62,7 @@ def test_api__paths(run, server, fake, logged_in, path):
 def test_api__below_a_path(run, server, logged_in, monkeypatch, path):
     """A proxy's own path stands before TikTok's, whatever its words; what is not below it is refused."""
     base, sent = f"{server.url}/oauth/tiktok", []
-    logged_in()
+    logged_in(issuer=LOGIN_KIT.at(base).issuer)
     monkeypatch.setenv("TIKTOK_OAUTH_BASE_URL", base)
     send = HTTPAdapter.send
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tiktok_oauth_session import LOGIN_KIT
 from tiktok_oauth_session.cli import main
 
 
@@ -47,13 +48,13 @@ def test_address__not_shown_by_what_talks_to_nobody(home, logged_in, capsys):
 def test_address__not_shown_of_tiktok(home, logged_in, monkeypatch, capsys):
     """TikTok's own address goes without saying."""
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
-    logged_in(issuer="https://open.tiktokapis.com")
+    logged_in(issuer=LOGIN_KIT.issuer)
     code, _, err = said_by(capsys, "token")
 
     assert (0, "") == (code, err)
 
 
-@pytest.mark.parametrize("issuer", [None, "https://open.tiktokapis.com"], ids=["unsaid", "tiktok"])
+@pytest.mark.parametrize("issuer", [None, LOGIN_KIT.issuer], ids=["unsaid", "tiktok"])
 @pytest.mark.parametrize(
     "command", [["token"], ["refresh"], ["revoke"], ["api", "user/info"]], ids=lambda each: each[0]
 )
@@ -67,10 +68,8 @@ def test_tiktoks_token__does_not_go_elsewhere(run, fake, server, tokens, logged_
     code, out, err = run(*command)
 
     assert (2, "", 1) == (code, out, len(err.splitlines()))
-    assert (
-        f"https://open.tiktokapis.com issued the token of {key.open_id}, and this talks to {server.url}: "
-        in err
-    )
+    here = LOGIN_KIT.at(server.url).issuer
+    assert f"{LOGIN_KIT.issuer} issued the token of {key.open_id}, and this talks to {here}: " in err
     assert " Unset TIKTOK_OAUTH_BASE_URL; or log in here, with another --store." in err
     assert [] == fake.requests
     assert token == tokens.load(key)
@@ -78,18 +77,18 @@ def test_tiktoks_token__does_not_go_elsewhere(run, fake, server, tokens, logged_
 
 def test_fakes_token__does_not_go_to_tiktok(run, logged_in, monkeypatch):
     """A token of a fake's is not sent to TikTok, nor to another fake: exit code 2, and what to set."""
-    logged_in(issuer="http://127.0.0.1:9400")
+    logged_in(issuer=LOGIN_KIT.at("http://127.0.0.1:9400").issuer)
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
     code, out, err = run("refresh")
 
     assert (2, "", 1) == (code, out, len(err.splitlines()))
-    assert "http://127.0.0.1:9400 issued the token of " in err
-    assert "If that address is yours, set TIKTOK_OAUTH_BASE_URL to it" in err
+    assert "http://127.0.0.1:9400/v2/oauth/token/ issued the token of " in err
+    assert "If http://127.0.0.1:9400 is yours, set TIKTOK_OAUTH_BASE_URL to it" in err
 
 
 def test_tiktoks_token__is_not_kept_alive_elsewhere(run, fake, tokens, logged_in):
     """Nor by keep-alive, which goes on with the others."""
-    theirs, token = logged_in(issuer="https://open.tiktokapis.com", ends_in=60)
+    theirs, token = logged_in(issuer=LOGIN_KIT.issuer, ends_in=60)
     _, spent = logged_in(user=fake.add_user("u-2"), ends_in=60)
     code, _, err = run("keep-alive", "--access-within", "600")
 

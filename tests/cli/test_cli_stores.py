@@ -14,7 +14,7 @@ from importlib.metadata import version
 import pytest
 from servers import require_module
 
-from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, FileStore, TikTokToken
 from tiktok_oauth_session.cli import stores
 
 
@@ -71,7 +71,10 @@ def test_store__sqlite(run, home, fake, server, monkeypatch):
 def key_and_token(store, fake, server):
     """Log somebody in."""
     token = TikTokToken.from_reply(fake.issue_token(), requested_at=time.time())
-    store.save(AccountKey("sbaw-test-key", token["open_id"]), TikTokToken(token, issuer=server.url))
+    store.save(
+        AccountKey("sbaw-test-key", token["open_id"]),
+        TikTokToken(token, issuer=LOGIN_KIT.at(server.url).issuer),
+    )
 
 
 def test_store__looked_at_only(run, home):
@@ -295,7 +298,7 @@ def encrypted(fake, server, tokens):
     store = EncryptedStore(tokens, secret)
     issued = fake.issue_token()
     token = TikTokToken.from_reply(issued, requested_at=time.time())
-    kept = TikTokToken(token, refresh_expires_at=time.time() + 9, issuer=server.url)
+    kept = TikTokToken(token, refresh_expires_at=time.time() + 9, issuer=LOGIN_KIT.at(server.url).issuer)
     store.save(AccountKey("sbaw-test-key", token["open_id"]), kept)
     return store, secret
 

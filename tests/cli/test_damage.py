@@ -8,7 +8,7 @@ import time
 import pytest
 import sqlalchemy
 
-from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, FileStore, TikTokToken
 
 BROKEN = (
     "{broken",
@@ -51,7 +51,7 @@ def accounts(request, home, fake, server, monkeypatch):
         issued = fake.issue_token(user=fake.add_user())
         keys.append(AccountKey("sbaw-test-key", issued["open_id"]))
         token = TikTokToken.from_reply(issued, requested_at=time.time())
-        store.save(keys[-1], TikTokToken(token, issuer=server.url))
+        store.save(keys[-1], TikTokToken(token, issuer=LOGIN_KIT.at(server.url).issuer))
     return damage, *keys
 
 

@@ -13,7 +13,7 @@ import pytest
 from requests_oauthlib import OAuth2Session
 from servers import require_module
 
-from tiktok_oauth_session import AccountKey, MemoryStore, TikTokToken
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, MemoryStore, TikTokToken
 
 APP = {"client_key": "sbaw-test-key", "client_secret": "sbaw-test-secret"}
 NOW = 1_800_000_000.0
@@ -316,12 +316,12 @@ def test_import__belongs_to_the_platform_in_force(run, server, issued, written, 
     """What was imported for one TikTok is not shown to another."""
     token = issued()
     run("import", written(token))
-    assert server.url == tokens.load(account(token))["issuer"]
+    assert LOGIN_KIT.at(server.url).issuer == tokens.load(account(token))["issuer"]
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
     code, _, err = run("token")
 
     assert 2 == code
-    assert f"{server.url} issued the token of " in err
+    assert f"{LOGIN_KIT.at(server.url).issuer} issued the token of " in err
 
 
 def test_import__another_platforms(run, logged_in, home, monkeypatch):
@@ -406,7 +406,7 @@ def test_import__the_same_refresh_token(run, logged_in, written, tokens, theirs)
 @pytest.mark.parametrize("stored", [{"access_token": "act.old", "open_id": "a"}, {"open_id": "a"}, {}])
 def test_import__no_refresh_token_there(run, written, server, tokens, stored):
     """Where the store has no refresh token of the account, none is lost."""
-    tokens.save(AccountKey("sbaw-test-key", "a"), TikTokToken(stored, issuer=server.url))
+    tokens.save(AccountKey("sbaw-test-key", "a"), TikTokToken(stored, issuer=LOGIN_KIT.at(server.url).issuer))
 
     assert 0 == run("import", written({"refresh_token": "rft.x", "open_id": "a"})).code
     assert "rft.x" == tokens.load(AccountKey("sbaw-test-key", "a")).refresh_token

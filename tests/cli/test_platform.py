@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tiktok_oauth_session import SHOP
 from tiktok_oauth_session.cli import main
 from tiktok_oauth_session.cli.settings import surface
 from tiktok_oauth_session.platforms import BY_NAME
@@ -45,20 +46,31 @@ def test_platform__unknown(home, fake, capsys, arguments):
 def test_platform__tokens_of_another(home, logged_in, monkeypatch, capsys):
     """A token of another surface is not sent, and the command says how to talk to its own."""
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
-    logged_in(issuer="https://auth.tiktok-shops.com")
+    logged_in(issuer=SHOP.issuer)
 
     code, err = said_by(capsys, "token")
 
     assert code == 2
-    assert "https://auth.tiktok-shops.com issued the token" in err
+    assert f"{SHOP.issuer} issued the token" in err
     assert "Pass --platform shop or shop-us; or log in here" in err
+
+
+def test_platform__tokens_of_another_on_one_address(home, fake, server, logged_in, run):
+    """On an address that has every surface, too, a token goes to none but its own."""
+    _, token = logged_in(issuer=SHOP.at(server.url).issuer, ends_in=-1)
+
+    for command in ("token", "refresh", "revoke"):
+        assert "Pass --platform shop or shop-us; or log in here" in run(command, code=2)
+    assert "was issued by" in run("keep-alive", "--access-within", "60", code=1)
+    assert [] == fake.requests
+    assert fake.is_alive(token["refresh_token"])
 
 
 def test_platform__option_before_environment(home, logged_in, monkeypatch, capsys):
     """The option counts more than the environment."""
     monkeypatch.delenv("TIKTOK_OAUTH_BASE_URL")
     monkeypatch.setenv("TIKTOK_OAUTH_PLATFORM", "business")
-    _, token = logged_in(issuer="https://auth.tiktok-shops.com")
+    _, token = logged_in(issuer=SHOP.issuer)
 
     assert 0 == main(["token", "--platform", "shop"])
     assert f"{token.access_token}\n" == capsys.readouterr().out

@@ -87,10 +87,16 @@ class AuthorizationMixin(_Base):
             **given,
         }
         # A link with a query was copied from TikTok's portal, which has put in what is registered.
-        for name in () if "?" in (url or "") else self.platform.required_for_authorization:
+        page = url or self.platform.authorization_endpoint
+        for name in () if "?" in page else self.platform.required_for_authorization:
             if not known.get(name):
                 said = "client_key" if name == "client_id" else name
-                raise ValueError(f"A login needs the {said} that is registered for your app: pass `{said}=`.")
+                where = (
+                    "" if name in known else " to authorization_url(), or the link that TikTok's portal shows"
+                )
+                raise ValueError(
+                    f"A login needs the {said} that is registered for your app: pass `{said}=`{where}."
+                )
 
     @without_variables
     def authorization_url(

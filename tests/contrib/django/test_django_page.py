@@ -96,7 +96,7 @@ def test_allauth(page, sqlite_project, opened, fake):
 def test_tests(page, sqlite_project):
     """The tests of a project that are written so keep tokens in memory."""
     case, seen, result = page(TESTS, fake_url="http://127.0.0.1:9400").HomeTest, [], unittest.TestResult()
-    case.test = lambda _: seen.extend([type(token_store()), new_session().platform.issuer])
+    case.test = lambda _: seen.extend([type(token_store()), new_session().platform.api_base])
     unittest.TestSuite([case("test")]).run(result)
 
     assert [] == [*result.errors, *result.failures]

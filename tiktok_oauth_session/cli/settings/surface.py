@@ -72,8 +72,8 @@ def tell_where() -> None:
     Raises:
         Stop: As for `platform`.
     """
-    elsewhere = platform().issuer
-    if elsewhere != official().issuer:
+    if platform().issuer != official().issuer:
+        elsewhere = os.environ[BASE_URL].strip().rstrip("/")
         tell(f"This talks to {elsewhere}, not to TikTok ({BASE_URL} is set).")
 
 
@@ -83,24 +83,39 @@ def require_issuer(token: TikTokToken) -> None:
     Raises:
         Stop: It was.
     """
-    from tiktok_oauth_session.platforms import BY_NAME
     from tiktok_oauth_session.tokens import ISSUER
 
     here = platform().issuer
     theirs = token.get(ISSUER, here)
-    if theirs == here:
-        return
-    surfaces = [name for name, surface in BY_NAME.items() if surface.issuer == theirs]
-    # Not as a line to be copied: in a store that others share, anybody may have written it.
-    how = f"If that address is yours, set {BASE_URL} to it"
-    if surfaces:
-        is_elsewhere = here != official().issuer
-        how = f"Unset {BASE_URL}" if is_elsewhere else f"Pass --platform {' or '.join(surfaces)}"
-    raise Stop(
-        f"{theirs} issued the token of {token.open_id or 'this account'}, and this talks to {here}: "
-        f"nothing was sent. {how}; or log in here, with another --store.",
-        EXIT_USAGE,
-    )
+    if theirs != here:
+        raise Stop(
+            f"{theirs} issued the token of {token.open_id or 'this account'}, and this talks to {here}: "
+            f"nothing was sent. {_way_to(theirs, here)}; or log in here, with another --store.",
+            EXIT_USAGE,
+        )
+
+
+def _way_to(theirs: str, here: str) -> str:
+    """Return what to set for the commands to talk to another issuer than they do."""
+    from tiktok_oauth_session.platforms import BY_NAME
+
+    paths = {name: urlsplit(surface.token_endpoint).path for name, surface in BY_NAME.items()}
+    names = [name for name, path in paths.items() if theirs.endswith(path)]
+    if not names:
+        return "Use what it was issued for"
+    base = theirs.removesuffix(paths[names[0]])
+    pass_platform = f"pass --platform {' or '.join(names)}"
+    if here.startswith(base + "/") and os.environ.get(BASE_URL, "").strip():
+        return pass_platform[:1].upper() + pass_platform[1:]
+    if theirs in (surface.issuer for surface in BY_NAME.values()):
+        steps = [f"unset {BASE_URL}"] if os.environ.get(BASE_URL, "").strip() else []
+    else:
+        # Not as a line to be copied: in a store that others share, anybody may have written it.
+        steps = [f"if {base} is yours, set {BASE_URL} to it"]
+    if official() not in (BY_NAME[name] for name in names):
+        steps.append(pass_platform)
+    words = " and ".join(steps)
+    return words[:1].upper() + words[1:]
 
 
 def bound(store: TokenStore) -> TokenStore:

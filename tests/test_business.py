@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -238,6 +239,34 @@ def test_holder__code_twice(holder, make_session, fake):
     assert ("invalid_grant", 40110) == (caught.value.error, caught.value.error_code)
 
 
+def test_refresh__partial_success(holder, fake, log_in):
+    """A token that came is a token, whatever else was not done."""
+    log_in(holder)
+    data = {**fake.issue_token(surface="business"), "open_id": holder.open_id}
+    body = json.dumps({"code": 20001, "message": "Partial success", "data": data}).encode()
+    fake.fail("refresh", "body", body=body, headers={"Content-Type": "application/json"})
+
+    assert data["access_token"] == holder.refresh_token().access_token
+
+
+def test_unwrap__no_data(holder, fake, log_in):
+    """A success without data is one."""
+    log_in(holder)
+    body = b'{"code": 0, "message": "OK", "request_id": "1"}'
+    fake.fail("user_info", "body", body=body, headers={"Content-Type": "application/json"})
+
+    assert {} == unwrap(ask(holder))
+
+
+def test_error__number_once(holder, fake, log_in):
+    """A number that is the error's name is said once."""
+    log_in(holder)
+    fake.fail("user_info", "error", code=40001)
+
+    with pytest.raises(APIError, match=r"refused the call: 40001: "):
+        unwrap(ask(holder))
+
+
 def test_unwrap__partial_success(holder, fake, log_in):
     """What was done in part is returned."""
     log_in(holder)
@@ -271,6 +300,22 @@ def test_advertiser__code_by_either_name(advertiser, fake):
     kept = "&".join(pair for pair in query.split("&") if not pair.startswith("code="))
 
     assert advertiser.fetch_token(authorization_response=f"{address}?{kept}").access_token
+
+
+def test_advertiser__code_twice_in_one_callback(advertiser):
+    """A callback that repeats the code, by either name, is none of TikTok's."""
+    _, state = advertiser.authorization_url()
+
+    with pytest.raises(AuthorizationError, match="repeats auth_code"):
+        advertiser.fetch_token(authorization_response=f"{CALLBACK}?auth_code=a&auth_code=b&state={state}")
+
+
+def test_advertiser__works_and_cannot_be_refreshed(advertiser, log_in):
+    """Who refreshes a token that lives on is told that nothing refreshes it, not that it is dead."""
+    log_in(advertiser)
+
+    with pytest.raises(ReauthorizationRequired, match=r"no refresh token .* once it no longer works"):
+        advertiser.refresh_token()
 
 
 def test_advertiser__needs_a_name(make_session, fake):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 
 import pytest
 from requests.auth import HTTPBasicAuth
+from surfaces import SURFACES
 
 from tiktok_oauth_session import (
+    BUSINESS_ADVERTISER,
     LOGIN_KIT,
     LOGIN_KIT_V1,
     AccountKey,
     MemoryStore,
     ReauthorizationRequired,
     RevocationError,
+    TikTokOAuth2Session,
+    TikTokToken,
     TokenError,
     revoke_token,
 )
@@ -123,10 +128,13 @@ def test_revoke__expired_and_not_refreshed(fake, stored, clock):
 
 
 def test_revoke__refused(fake, stored):
-    """A refusal is a RevocationError that carries TikTok's words; session and store still hold the token."""
+    """A refusal is a RevocationError that carries TikTok's words; the account is still there.
+
+    The store has the next token by then, since a refresh was to tell whether the old one was dead.
+    """
     session, store, key = stored()
     old = session.token
-    fake.fail("revoke", "error", error="invalid_request", description=MALFORMED["error_description"])
+    fake.fail("revoke", "error", error="invalid_request", description=MALFORMED["error_description"], times=2)
 
     with pytest.raises(RevocationError) as caught:
         session.revoke_token()
@@ -136,8 +144,67 @@ def test_revoke__refused(fake, stored):
         caught.value.description,
         caught.value.status_code,
     )
-    assert old == session.token == store.load(key)
+    assert ["revoke", "refresh", "revoke"] == [each.endpoint for each in fake.requests]
+    assert old != store.load(key)
     assert 200 == session.get(USER_INFO).status_code
+
+
+@pytest.mark.parametrize("name", [name for name, each in SURFACES.items() if name != "shop"])
+def test_revoke__ended_at_tiktok(fake, name):
+    """Where the user has removed the app there is nothing to revoke: a refresh tells; nothing is deleted."""
+    surface, store = SURFACES[name], MemoryStore()
+    token = TikTokToken.from_reply(fake.issue_token(surface=surface.name), requested_at=time.time())
+    session = surface.session(fake, token=token, store=store)
+    session.mount("https://", fake.adapter())
+    fake.remove_connection(token.open_id)
+
+    for _ in range(2):
+        with pytest.raises(ReauthorizationRequired):
+            session.revoke_token()
+    assert ["revoke", "refresh"] == [each.endpoint for each in fake.requests][:2]
+    assert 1 == len(fake.requests_to("refresh"))
+    assert store.load(AccountKey(fake.client_key, token.open_id))
+
+
+def test_revoke__access_token_ended_early(fake, stored):
+    """An access token that TikTok has ended before its time is replaced, and that one revoked."""
+    session, store, key = stored()
+    ended = session.token.access_token
+    fake.fail("revoke", "error", error="invalid_request")
+
+    session.revoke_token()
+
+    assert ["revoke", "refresh", "revoke"] == [each.endpoint for each in fake.requests]
+    first, _, second = fake.requests
+    assert ended == first.form["token"] != second.form["token"]
+    assert ([], None) == (fake.tokens, store.load(key))
+
+
+def test_revoke__advertiser_ended_at_tiktok(fake):
+    """A token that TikTok says is dead, and that nothing refreshes, needs a login and no revocation."""
+    session = TikTokOAuth2Session(
+        fake.client_key,
+        client_secret=fake.client_secret,
+        platform=BUSINESS_ADVERTISER,
+        token=fake.issue_token(surface="advertiser"),
+    )
+    session.mount("https://", fake.adapter())
+    fake.remove_connection(fake.users[0].open_id)
+
+    with pytest.raises(ReauthorizationRequired, match="It was ended before"):
+        session.revoke_token()
+
+
+def test_revoke__shop(fake):
+    """Where nothing revokes, nothing is spent to find that out."""
+    surface = SURFACES["shop"]
+    expired = {**fake.issue_token(surface="shop"), "expires_at": 1}
+    session = surface.session(fake, token=expired, store=MemoryStore())
+    session.mount("https://", fake.adapter())
+
+    with pytest.raises(RevocationError, match="no endpoint that revokes"):
+        session.revoke_token()
+    assert [] == fake.requests
 
 
 def test_revoke__reply_lost(fake, stored):

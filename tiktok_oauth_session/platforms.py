@@ -82,7 +82,7 @@ class Platform:
     code_challenge_encoding: Literal["hex", "base64url"] = "hex"
     #: A loopback redirect URI makes PKCE compulsory.
     loopback_needs_pkce: bool = False
-    #: No loopback address may be registered as a redirect URI, so that a command cannot wait at one.
+    #: As far as is known, no loopback address may be registered as a redirect URI; a command waits at none.
     https_redirect_uris_only: bool = False
 
     # How a reply is read.
@@ -296,6 +296,8 @@ BUSINESS = Platform(
         50002: "server_error",
         60001: "temporarily_unavailable",
         61000: "rate_limit_exceeded",
+        # Of what lies behind it, and of its databases.
+        **dict.fromkeys(range(51000, 52205), "server_error"),
     },
     access_token_header="Access-Token",
     access_token_prefix="",
@@ -352,7 +354,6 @@ SHOP = Platform(
     grant_types={"authorization_code": "authorized_code"},
     token_method="GET",
     parameter_placement="query",
-    https_redirect_uris_only=True,
     reply_names={
         "access_token_expire_in": "expires_at",
         "refresh_token_expire_in": "refresh_expires_at",

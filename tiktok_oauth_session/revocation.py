@@ -17,6 +17,20 @@ from tiktok_oauth_session.errors import RevocationError
 from tiktok_oauth_session.platforms import LOGIN_KIT, Platform
 
 
+def require_revocable(platform: Platform) -> str:
+    """Return the endpoint that revokes.
+
+    Raises:
+        RevocationError: This surface has none.
+    """
+    if platform.revocation_endpoint is None:
+        raise RevocationError(
+            f"{platform.name} has no endpoint that revokes: the user removes the app at TikTok, and you "
+            "delete the account from the store."
+        )
+    return platform.revocation_endpoint
+
+
 def revoke(
     session: requests.Session,
     platform: Platform,
@@ -32,14 +46,10 @@ def revoke(
     Raises:
         RevocationError: TikTok did not revoke it, or nobody knows whether it did.
     """
-    if platform.revocation_endpoint is None:
-        raise RevocationError(
-            f"{platform.name} has no endpoint that revokes: the user removes the app at TikTok, and you "
-            "delete the account from the store."
-        )
+    endpoint = require_revocable(platform)
     client = TikTokClient(client_key, platform=platform)
     url, headers, parameters = client.prepare_token_revocation_request(
-        platform.revocation_endpoint, token, client_secret=client_secret, open_id=open_id
+        endpoint, token, client_secret=client_secret, open_id=open_id
     )
     request = {platform.parameters_keyword: parameters}
     if "data" not in request:

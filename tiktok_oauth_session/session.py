@@ -26,7 +26,7 @@ from tiktok_oauth_session._http.allowed_hosts import (
 )
 from tiktok_oauth_session._http.cached_replies import mark_of, marked, without_mark
 from tiktok_oauth_session._http.method_order import class_to_make, look_beside
-from tiktok_oauth_session._http.redaction import redact, silence_urllib3
+from tiktok_oauth_session._http.redaction import has_secret_in_query, redact, redact_query, silence_urllib3
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
@@ -107,7 +107,7 @@ def _as_asked(response: requests.Response, access_token: str, mark: str) -> requ
     """
     for each in (response, *response.history):
         url = without_mark(each.url or "", mark) if mark else each.url
-        each.url = url and redact(url, [access_token])
+        each.url = url and redact_query(redact(url, [access_token]))
     return response
 
 
@@ -433,15 +433,21 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         else:
             url, kwargs = self._shown(method, url, kwargs, token)
         mark = mark_of(self.client_id, self.open_id or access_token) if self._keeps_replies else ""
+        # Of the caller's own: TikTok for Business has a call that wants the app's secret there.
+        has_secret = has_secret_in_query(url, kwargs.get("params"))
+        if has_secret:
+            silence_urllib3()
         try:
             response = self._send_on(method, marked(url, mark) if mark else url, **kwargs)
         except requests.RequestException as error:
-            words = redact(str(error), [access_token])
+            words = redact_query(redact(str(error), [access_token]))
             if words != str(error):
                 # Nor may what led to it hold the text with the token in it.
                 error.args, error.__cause__, error.__context__ = (words,), None, None
             raise
-        return response if in_header and not mark else _as_asked(response, access_token, mark)
+        if in_header and not (mark or has_secret):
+            return response
+        return _as_asked(response, access_token, mark)
 
     def _hooked(self, url: str, kwargs: dict[str, Any]) -> tuple[str, bool, dict[str, Any]]:
         """Return a request as hooks want it, and whether the token may go where it goes now."""
@@ -565,12 +571,11 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     def _refuse(lacking: str) -> NoReturn:
         if lacking == "client_secret":
             raise TokenError(
-                "The access token no longer works and the session has no client_secret to refresh it with: "
-                "pass `client_secret=`.",
+                "The session has no client_secret to refresh the access token with: pass `client_secret=`.",
                 error="invalid_client",
             )
         raise TokenExpired(
-            f"The access token no longer works and there is no {lacking} to renew it with. The user has to "
+            f"There is no {lacking} to renew the access token with: once it no longer works, the user has to "
             "log in again."
         )
 
@@ -789,21 +794,24 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
     def revoke_token(self) -> None:
         """End the connection: at TikTok, then in the session and the store.
 
-        Nobody who shares the store can refresh meanwhile. An expired token is refreshed first, since
-        only a live access token can be revoked.
+        Nobody who shares the store can refresh meanwhile. A token that has expired, or that TikTok refuses
+        here, is refreshed first, since only a live access token can be revoked.
 
         Raises:
             RevocationError: TikTok did not revoke it; session and store still hold it.
+            ReauthorizationRequired: There was nothing to revoke: the connection was ended before, such as by
+                the user. Session and store still hold the token.
             TokenError: It has expired and could not be refreshed.
             StoreError: The store failed.
 
         Source: https://developers.tiktok.com/doc/oauth-user-access-token-management
         """
-        from tiktok_oauth_session.revocation import revoke
+        from tiktok_oauth_session.revocation import require_revocable, revoke
 
         token = self._own_token()
         if not token:
             raise RevocationError("There is no token to revoke.")
+        require_revocable(self.platform)
 
         def end(live: TikTokToken) -> None:
             revoke(
@@ -825,9 +833,14 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
 
         if self._holds_client_token(token):
             end(token)
-        else:
-            may_refresh = not self._lacking(token, self.client_secret)
+            return
+        may_refresh = not self._lacking(token, self.client_secret)
+        try:
             self._connection(token, self.client_secret).end(token, end, may_refresh=may_refresh)
+        except RevocationError as error:
+            if may_refresh or error.error_code not in self.platform.invalid_token_codes:
+                raise
+            raise TokenExpired(f"{error} It was ended before: the user has to log in again.") from None
 
 
 class TikTokOAuth2Session(TikTokOAuth2Mixin, OAuth2Session):

@@ -147,11 +147,12 @@ def logged_in(fake, server, tokens):
         scopes=("user.info.basic",),
         asked=None,
         ends_in=None,
+        surface="v2",
         **items,
     ):
         if ends_in is not None:
             items["expires_at"] = int(time.time()) + ends_in
-        issued = fake.issue_token(scopes=scopes, user=user)
+        issued = fake.issue_token(scopes=scopes if surface == "v2" else None, user=user, surface=surface)
         token = TikTokToken.from_reply(issued, requested_at=time.time())
         extra = {"requested_scope": ",".join(asked)} if asked else {}
         token = TikTokToken({**token, "issuer": LOGIN_KIT.at(server.url).issuer, **extra, **items})

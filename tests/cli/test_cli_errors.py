@@ -107,7 +107,7 @@ def test_bad__busy(run, fake, logged_in):
 def test_bad__explained_on_the_site(run, fake, logged_in, command, error, status):
     """An error of TikTok's names the page that explains it, at the end of its one line."""
     logged_in()
-    fake.fail("*", "error", error=error, status=status)
+    fake.fail("*", "error", error=error, status=status, times=None)
     code, _, err = run(*command)
 
     assert 0 != code

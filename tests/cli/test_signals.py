@@ -9,6 +9,7 @@ import time
 
 import pytest
 import requests
+from surfaces import SURFACES
 
 from tiktok_oauth_session.cli.terminal import signals
 
@@ -85,6 +86,25 @@ def test_signal__refreshing_within_a_call(start, fake, slow, logged_in, tokens, 
 
     assert 128 + number == result.code
     assert ["user_info", "refresh", "user_info"] == [record.endpoint for record in fake.requests]
+    assert old["refresh_token"] != tokens.load(key)["refresh_token"]
+    assert fake.is_alive(tokens.load(key)["refresh_token"])
+
+
+@pytest.mark.parametrize("name", ["business", "shop"])
+def test_signal__refreshing_within_a_call_that_says_200(start, fake, slow, server, logged_in, tokens, name):
+    """The same where the API says with HTTP 200 that a token is dead."""
+    arrived, go_on = slow("refresh")
+    surface = SURFACES[name]
+    key, old = logged_in(surface=surface.name, issuer=surface.platform.at(server.url).issuer)
+    fake.fail(surface.endpoint, "error", **surface.dead)
+    path, fields = surface.call[1].strip("/"), ["-f", f"business_id={key.open_id}"] * (name == "business")
+    running = start("api", path, *fields, "--platform", name)
+    assert arrived.wait(PATIENCE_S)
+    running.process.send_signal(signal.SIGTERM)
+    running.see("First the token")
+    go_on.set()
+
+    assert 128 + signal.SIGTERM == running.end().code
     assert old["refresh_token"] != tokens.load(key)["refresh_token"]
     assert fake.is_alive(tokens.load(key)["refresh_token"])
 

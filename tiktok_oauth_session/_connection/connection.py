@@ -13,9 +13,18 @@ from tiktok_oauth_session._connection.process_memory import Untold, memory
 from tiktok_oauth_session._connection.single_flight import HOLD_BACK_S, Flight, copy_of
 from tiktok_oauth_session._connection.token_source import TokenSource
 from tiktok_oauth_session._connection.transaction import Demand, ProgramEnded, Transaction
+from tiktok_oauth_session._oauth.error_codes import Meaning, meaning_of
 from tiktok_oauth_session._oauth.grants import RefreshGrant
 from tiktok_oauth_session._process import main_thread_has_ended, start_thread, threads_stop_greenlets
-from tiktok_oauth_session.errors import StoreError, TikTokOAuthError, TokenError, TokenNotSaved, reason_of
+from tiktok_oauth_session.errors import (
+    ReauthorizationRequired,
+    RevocationError,
+    StoreError,
+    TikTokOAuthError,
+    TokenError,
+    TokenNotSaved,
+    reason_of,
+)
 from tiktok_oauth_session.events import ConnectionEvent, OnEvent, tell
 from tiktok_oauth_session.tokens import Freshness, TikTokToken
 
@@ -120,7 +129,7 @@ class Connection:
         return token if due else None
 
     def end(self, mine: TikTokToken, revoke: Callable[[TikTokToken], None], *, may_refresh: bool) -> None:
-        """Revoke, while nobody can refresh. A token that has expired is refreshed first.
+        """Revoke, while nobody can refresh. A token that has expired, or is refused, is refreshed first.
 
         Args:
             mine: The token as the caller last saw it.
@@ -128,7 +137,8 @@ class Connection:
             may_refresh: Whether the caller has what a refresh needs.
 
         Raises:
-            TokenError: It has expired and could not be refreshed.
+            TokenError: It has expired, or was refused, and could not be refreshed.
+            RevocationError: TikTok did not revoke it.
             StoreError: As for `fresh`.
         """
         flight = self._known.flight
@@ -136,11 +146,31 @@ class Connection:
             flight.wait_for_result(self._until())
         if may_refresh and mine.freshness() is Freshness.EXPIRED:
             mine = self._required(Demand(mine, lambda current: current.freshness() is Freshness.EXPIRED))
+        tried: list[TikTokToken] = []
+        try:
+            self._end(mine, revoke, tried)
+        except RevocationError as error:
+            if not (may_refresh and _is_of_the_token(error)):
+                raise
+            # TikTok says of a dead token just that the request is malformed. A refresh tells whether that is
+            # so: whose connection was ended before has to log in again, and there is nothing to revoke.
+            try:
+                self._end(self.renew(tried[0], is_refused=True), revoke, tried)
+            except (ReauthorizationRequired, TokenNotSaved):
+                raise
+            except (RevocationError, TokenError) as again:
+                is_new = isinstance(again, RevocationError) and not _is_of_the_token(again)
+                raise (again if is_new else error) from None
+
+    def _end(
+        self, mine: TikTokToken, revoke: Callable[[TikTokToken], None], tried: list[TikTokToken]
+    ) -> None:
         ending = Transaction(
             self._source, self._grant, Demand(mine, _is_nearly_over), _no_flight(), is_inline=True
         )
         with ending.excluding_all():
             current, began = ending.current(), time.monotonic()
+            tried.append(current)
             revoke(current)
             self._known.let_go()
         tell(ConnectionEvent("revoked", self._source.account, None, time.monotonic() - began), self._on_event)
@@ -423,3 +453,8 @@ def _is_advisable(token: TikTokToken) -> bool:
 def _no_flight() -> Flight:
     """Return what a refresh that nobody waits for tells its steps."""
     return Flight(is_advisory=False)
+
+
+def _is_of_the_token(error: RevocationError) -> bool:
+    """Tell whether a revocation may have been refused for its token."""
+    return meaning_of(error.error, error.status_code) in (Meaning.NEEDS_LOGIN, Meaning.REFUSED)

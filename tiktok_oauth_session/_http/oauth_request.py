@@ -203,7 +203,10 @@ class OAuthRequest:
         prepared = self._prepared.copy()
         prepared.hooks = {"response": [body.read]}
         once = sending_once(self._session, prepared.url or "", connection)
-        return once.send(prepared, timeout=self._timeout, allow_redirects=False, **self._settings)
+        reply = once.send(prepared, timeout=self._timeout, allow_redirects=False, **self._settings)
+        # Errors hand the reply out, and its `raise_for_status` quotes the URL.
+        reply.url = redact_query(reply.url or "")
+        return reply
 
 
 def post(

@@ -50,6 +50,12 @@ def redact_query(text: str) -> str:
     return _IN_A_QUERY.sub(rf"\1={BLOT}", text)
 
 
+def has_secret_in_query(url: str, params: object) -> bool:
+    """Tell whether a request's query, or the parameters that are to be its query, name a secret."""
+    names = params if isinstance(params, Mapping) else ()
+    return not SECRET_PARAMETERS.isdisjoint(names) or ("?" in url and _IN_A_QUERY.search(url) is not None)
+
+
 class _QueryFilter(logging.Filter):
     """Blots secrets out of the request lines that urllib3 logs at DEBUG."""
 

@@ -16,9 +16,7 @@ from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.errors import AuthorizationError, StateMismatch, new_error
 
 #: What is read of a callback, and so has to be there once (RFC 6749 section 3.1).
-_READ = ("code", "state", "scopes", "error", "error_description")
-#: What TikTok for Business calls an advertiser's code, beside which it may leave out ``code``.
-CODE_OF_ADVERTISERS = "auth_code"
+_READ = ("code", "auth_code", "state", "scopes", "error", "error_description")
 #: What codes and scopes are made of (RFC 6749 appendix A).
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 #: Characters of a host's name (RFC 1035 section 2.3.4).
@@ -59,8 +57,9 @@ def parse_authorization_response(response: object, redirect_uri: str | None = No
             error="invalid_response",
         )
     answer = dict(pairs)
-    if CODE_OF_ADVERTISERS in answer:
-        answer.setdefault("code", answer[CODE_OF_ADVERTISERS])
+    if "auth_code" in answer:
+        # What TikTok for Business calls an advertiser's code, beside which it may leave out the other.
+        answer.setdefault("code", answer["auth_code"])
     return answer
 
 

@@ -114,6 +114,9 @@ _TABLE: dict[str, _Row] = {
     "2190002": _ACCESS_TOKEN_IS_DEAD,
     "2190008": _ACCESS_TOKEN_IS_DEAD,
     # Those of TikTok for Business, of API calls. 40100 says no more than that there were too many.
+    "40000": _REFUSED,
+    "40001": _REFUSED,
+    "40002": _REFUSED,
     "40100": _PASSING,
     "40102": _ACCESS_TOKEN_IS_DEAD,
     "40104": _ACCESS_TOKEN_IS_DEAD,
@@ -136,7 +139,10 @@ _TABLE: dict[str, _Row] = {
         Meaning.REFUSED, hint="Pass the shop_cipher that /authorization/202309/shops tells of this shop."
     ),
     "36009002": _PASSING,
+    "36009004": _Row(Meaning.REFUSED, hint="It has many causes: read the message, then look at this clock."),
     "36009007": _SERVER_IN_TROUBLE,
+    "36009014": _REFUSED,
+    "36009033": _REFUSED,
     "auth_denied": _ACCESS_DENIED,
     # Ours.
     "invalid_response": _UNCLEAR,

@@ -75,6 +75,8 @@ def flatten(platform: Platform, body: Mapping[str, Any]) -> dict[str, Any]:
         counts its errors, ``error_code``.
     """
     code, description = _refusal(body)
+    if code == _PARTIAL_SUCCESS and "access_token" in (body.get("data") or ()):
+        code = None
     if code not in _SUCCESS and code == body.get("error"):
         return dict(body)
     if code not in _SUCCESS:
@@ -220,7 +222,8 @@ def failure(
     log_id = plain(_text(evidence.get("log_id") or evidence.get("logid")))
     code = evidence.get("error_code")
     code = code if isinstance(code, int) else None
-    words = f"{what}: {error}" + (f" ({code})" if code else "") + (f": {description}" if description else "")
+    number = f" ({code})" if code and str(code) != error else ""
+    words = f"{what}: {error}{number}" + (f": {description}" if description else "")
     words = words if words.endswith(".") else words + "."
     if log_id:
         words += f" (log_id {log_id})"
@@ -307,7 +310,7 @@ def unwrap(response: requests.Response) -> Any:
     evidence = {"log_id": _log_id(body), "error_code": code if isinstance(code, int) else None}
     if code not in (*_SUCCESS, _PARTIAL_SUCCESS):
         raise failure(APIError, "TikTok's API refused the call", response, str(code), words, evidence)
-    if response.status_code >= _HTTP_ERROR or not ({"data", "error"} & body.keys()):
+    if response.status_code >= _HTTP_ERROR or not ({"code", "data", "error"} & body.keys()):
         what = "TikTok's API gave no answer"
         raise failure(APIError, what, response, "invalid_response", _what_came(response), evidence)
     data = body.get("data")

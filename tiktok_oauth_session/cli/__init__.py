@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         discard(sys.stdout)
         return EXIT_FAILED
     except Exception as error:
-        known = verdict(error)
+        known = verdict(error, login=surface.login_command())
         if known is None:
             raise
         code, line = known

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -86,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _call(session: TikTokOAuth2Session, method: str, url: str, **content: Any) -> requests.Response:
     """Call the API; a signal waits for a refresh, before the call or within it, and for nothing else."""
+    from tiktok_oauth_session._oauth.responses import says_token_is_dead
+
     with finishing_first():
         session.fresh_token()
     refused = False
@@ -93,7 +94,8 @@ def _call(session: TikTokOAuth2Session, method: str, url: str, **content: Any) -
 
         def look(reply: requests.Response, **_: object) -> None:
             nonlocal refused
-            if reply.status_code == http.HTTPStatus.UNAUTHORIZED and not refused:
+            # Read here: of a body that is yet to be read nobody knows what it says.
+            if reply.content and not refused and says_token_is_dead(session.platform, reply):
                 # What comes next may be a refresh. There is none after the second refusal.
                 refused = True
                 refreshing.enter_context(finishing_first())
@@ -117,7 +119,8 @@ def _address(path: str, surface: Platform) -> tuple[str, list[tuple[str, str]]]:
             raise Stop(f"{path} is not on TikTok's API host, so the token is not shown there.", EXIT_USAGE)
         return path.partition("?")[0], parse_qsl(parts.query)
     before, _, after = surface.api_path.partition("{}")
-    name = parts.path.strip("/").removeprefix(before.lstrip("/"))
+    below = urlsplit(surface.api_base or "").path.strip("/")
+    name = parts.path.strip("/").removeprefix(f"{below}/").removeprefix(before.lstrip("/"))
     if not name or ".." in name.split("/"):
         raise Stop(f"{path} is no path of TikTok's API.", EXIT_USAGE)
     return f"{surface.api_base}{before}{name}{after}", parse_qsl(parts.query)

@@ -87,8 +87,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     surface = platform()
-    uri = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI) or DEFAULT_REDIRECT_URI
-    complaint = complaint_about(uri, surface)
+    given = arguments.redirect_uri or credentials.setting(credentials.REDIRECT_URI)
+    uri = given or DEFAULT_REDIRECT_URI
+    complaint = complaint_about(uri)
+    if surface.https_redirect_uris_only and not given:
+        complaint = f"is of this machine: {surface.name} comes back to a public https address only"
     if "redirect_uri" not in (surface.authorization_parameters or ()):
         yield Finding("redirect URI", UNKNOWN, f"{surface.name} keeps to the one that the app has registered")
     elif complaint:

@@ -77,7 +77,7 @@ def extra_missing(extra: str, sentence: str) -> Stop:
     return Stop(f"{sentence} Run: {package}", EXIT_USAGE)
 
 
-def verdict(error: Exception) -> tuple[int, str] | None:
+def verdict(error: Exception, *, login: str = "tiktok-oauth login") -> tuple[int, str] | None:
     """Return the exit code and the line for an error; None if it is a bug of ours, to be seen as one."""
     if isinstance(error, Stop):
         return error.code, _line(error)
@@ -85,7 +85,7 @@ def verdict(error: Exception) -> tuple[int, str] | None:
     from tiktok_oauth_session.errors import TikTokOAuthError
 
     if isinstance(error, TikTokOAuthError):
-        return _verdict_on(error)
+        return _verdict_on(error, login)
     requests = sys.modules.get("requests")
     if requests is not None and isinstance(error, requests.RequestException):
         return EXIT_TEMPORARY, f"TikTok could not be reached ({type(error).__name__}). Check the network."
@@ -96,7 +96,7 @@ def verdict(error: Exception) -> tuple[int, str] | None:
     return None
 
 
-def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
+def _verdict_on(error: TikTokOAuthError, login: str) -> tuple[int, str]:
     from tiktok_oauth_session.errors import ReauthorizationRequired, StoreError, TokenNotSaved
 
     if isinstance(error, TokenNotSaved):
@@ -105,7 +105,7 @@ def _verdict_on(error: TikTokOAuthError) -> tuple[int, str]:
     if isinstance(error, StoreError):
         return EXIT_STORE, _line(error)
     if isinstance(error, ReauthorizationRequired):
-        return EXIT_LOGIN, f"{_line(error)} Run: tiktok-oauth login.{see(error)}"
+        return EXIT_LOGIN, f"{_line(error)} Run: {login}.{see(error)}"
     code = error_codes.exit_code_for(error.error, error.status_code)
     # The same code of TikTok's, which by itself means a login: but this one says when it is over.
     is_pause = code == EXIT_LOGIN and error.retry_after is not None

@@ -8,7 +8,7 @@ from typing import Any
 from tiktok_oauth_session.cli import stores
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_OK, Stop
 from tiktok_oauth_session.cli.sessions import session_for
-from tiktok_oauth_session.cli.settings.surface import require_issuer
+from tiktok_oauth_session.cli.settings.surface import login_command, require_issuer
 from tiktok_oauth_session.cli.stores.account_option import add_options, choose
 
 
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     account = choose(store, arguments)
     token = store.load(account)
     if token is None or not (token.access_token or token.refresh_token):
-        raise Stop(f"{account.open_id} has just been logged out. Run: tiktok-oauth login", EXIT_LOGIN)
+        raise Stop(f"{account.open_id} has just been logged out. Run: {login_command()}", EXIT_LOGIN)
     require_issuer(token)
     if token.freshness() is not Freshness.FRESH:
         # What it imports is slow, and a fresh token needs none of it.

@@ -168,8 +168,13 @@ def _redirect_uri(arguments: argparse.Namespace, surface: Platform) -> str | Non
         return given or None
     if "redirect_uri" not in (surface.authorization_parameters or ()):
         return None
+    if surface.https_redirect_uris_only and not given:
+        raise Stop(
+            f"{surface.name} comes back to a public https address only: pass --redirect-uri, as registered.",
+            EXIT_USAGE,
+        )
     uri = given or DEFAULT_REDIRECT_URI
-    if complaint := complaint_about(uri, surface):
+    if complaint := complaint_about(uri):
         raise Stop(f"The redirect URI {uri} {complaint}. See {RULES}", EXIT_USAGE)
     if arguments.port is not None:
         if not takes_any_port(uri):

@@ -6,13 +6,9 @@ https://developers.tiktok.com/doc/login-kit-web
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tiktok_oauth_session._oauth.error_codes import gotcha
-
-if TYPE_CHECKING:
-    from tiktok_oauth_session.platforms import Platform
 
 #: The page that has these rules.
 RULES = gotcha("redirect-uris")
@@ -27,7 +23,7 @@ UNUSED_PORT = 3455
 _ANY_PORT = ":*/"
 
 
-def complaint_about(uri: str, surface: Platform) -> str:
+def complaint_about(uri: str) -> str:
     """Return which rule a redirect URI breaks, as the end of a sentence; an empty string if none."""
     try:
         parts = urlsplit(uri.replace(_ANY_PORT, ":1/"))
@@ -37,10 +33,6 @@ def complaint_about(uri: str, surface: Platform) -> str:
     local = parts.hostname in HOSTS
     rules = (
         (parts.scheme in ("http", "https") and parts.hostname, "is no http or https URL"),
-        (
-            not local or not surface.https_redirect_uris_only,
-            f"is of this machine: {surface.name} comes back to a public https address only",
-        ),
         (len(uri) <= MAX_CHARACTERS, f"is longer than {MAX_CHARACTERS} characters"),
         (not parts.query and not parts.fragment, "has a query or a fragment, which TikTok does not take"),
         (local or parts.scheme == "https", "is not https, which TikTok wants of anything but this machine"),

@@ -24,6 +24,12 @@ def choose(name: str) -> None:
     os.environ[PLATFORM] = name
 
 
+def login_command() -> str:
+    """Return the command that logs in on the chosen surface."""
+    name = os.environ.get(PLATFORM, "").strip() or DEFAULT_PLATFORM
+    return "tiktok-oauth login" + (f" --platform {name}" if name != DEFAULT_PLATFORM else "")
+
+
 def official() -> Platform:
     """Return the surface that was chosen, where TikTok has it.
 

@@ -9,6 +9,7 @@ from tiktok_oauth_session._plain_errors import StoreError
 from tiktok_oauth_session.cli.exits import EXIT_LOGIN, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.folders import tokens_folder
+from tiktok_oauth_session.cli.settings.surface import login_command
 from tiktok_oauth_session.cli.stores import add_option, place
 from tiktok_oauth_session.cli.stores.default_account import defaults_among
 from tiktok_oauth_session.cli.stores.urls import is_github_secret
@@ -56,10 +57,10 @@ def nobody(store: TokenStore, option: str | None) -> str:
     if other is not None:
         return (
             f"Nobody is logged in with the client key {mine}, but somebody is with {other.client_key}: set "
-            f"{credentials.CLIENT_KEY} to the one that is meant, or run: tiktok-oauth login"
+            f"{credentials.CLIENT_KEY} to the one that is meant, or run: {login_command()}"
         )
     what = "" if where == str(tokens_folder()) else f": {where} has no account"
-    return f"Nobody is logged in{what}. Run: tiktok-oauth login"
+    return f"Nobody is logged in{what}. Run: {login_command()}"
 
 
 def choose(

@@ -12,6 +12,8 @@ from surfaces import CALLBACK
 from tiktok_oauth_session import (
     BUSINESS,
     BUSINESS_ADVERTISER,
+    LOGIN_KIT_V1,
+    SHOP,
     AccountKey,
     APIError,
     AuthorizationError,
@@ -92,6 +94,15 @@ def test_authorize_url__not_registered(make_session, platform, lacks):
 
     with pytest.raises(ValueError, match=f"needs the {lacks}"):
         session.authorization_url()
+
+
+@pytest.mark.parametrize("platform", [LOGIN_KIT_V1, BUSINESS, BUSINESS_ADVERTISER, SHOP])
+def test_authorize_url__no_pkce(make_session, platform):
+    """Who asks for PKCE where there is none is told so, instead of being sent without it."""
+    session = make_session(platform=platform, pkce="S256")
+
+    with pytest.raises(ValueError, match="knows no PKCE"):
+        session.authorization_url(service_id="7")
 
 
 def test_authorize_url__copied_from_the_portal(make_session, fake):

@@ -97,6 +97,9 @@ class AuthorizationMixin(_Base):
                 raise ValueError(
                     f"A login needs the {said} that is registered for your app: pass `{said}=`{where}."
                 )
+        names = self.platform.authorization_parameters
+        if names is not None and "code_challenge" not in names and self._needs_pkce():
+            raise ValueError(f"{self.platform.name} knows no PKCE: leave `pkce=` out.")
 
     @without_variables
     def authorization_url(
@@ -118,8 +121,8 @@ class AuthorizationMixin(_Base):
 
         Raises:
             ValueError: Something is missing that is registered for the app, such as its redirect URI; or a
-                secret was to become part of the URL; or ``code_challenge_method`` is another than ``S256``,
-                such as ``plain``, which protects nothing.
+                secret was to become part of the URL; or the platform knows no PKCE, which was asked for; or
+                ``code_challenge_method`` is another than ``S256``, such as ``plain``, which protects nothing.
 
         Source: https://developers.tiktok.com/doc/login-kit-web
         """

@@ -143,8 +143,8 @@ def _credentials_finding(key: str, found: credentials.FoundSecret) -> Finding:
         return Finding("credentials", FAILED, words.rstrip(". "))
     if key == found.secret:
         return Finding("credentials", FAILED, "the client key and the client secret are the same")
-    kind = next((words for prefix, words in _KINDS if key.startswith(prefix)), "a key of no known kind")
-    words = f"{key}, {kind}, and a secret of {len(found.secret)} characters from {found.place}"
+    kind = next((f", {words}," for prefix, words in _KINDS if key.startswith(prefix)), "")
+    words = f"{key}{kind} and a secret of {len(found.secret)} characters from {found.place}"
     return Finding("credentials", PASSED, words)
 
 

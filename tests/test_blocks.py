@@ -70,7 +70,7 @@ RUN = {
     "docs/ten-minutes.md": {"tests/test_ten_minutes.py::test_page__no_block_is_forgotten": 14},
     "docs/testing.md": {
         "tests/test_testing_page.py::test_requests_mock": 1,
-        "tests/test_testing_page.py::test_fake": 2,
+        "tests/test_testing_page.py::test_fake": 3,
         "tests/test_testing_page.py::test_cassette__recorded_and_played": 1,
     },
     "docs/webhooks.md": {

@@ -16,7 +16,10 @@ from surfaces import CALLBACK, DESKTOP, SURFACES
 
 from tiktok_oauth_session import BUSINESS_ADVERTISER, LOGIN_KIT, SHOP, TikTokOAuth2Session
 from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
+from tiktok_oauth_session.errors import WebhookError
 from tiktok_oauth_session.platforms import BY_NAME
+from tiktok_oauth_session.shop_signature import ShopSignature
+from tiktok_oauth_session.webhooks import verify
 
 PAGE = Path(__file__).parents[1] / "docs/testing.md"
 
@@ -55,7 +58,7 @@ def test_requests_mock(write, options, order):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1], ids=["without a socket", "over HTTP"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["without a socket", "over HTTP", "shop"])
 def test_fake(write, number):
     """The tests with the fixtures of the package's plugin pass."""
     passed, failed, _, output = run_tests(write("The fake TikTok", number))
@@ -84,6 +87,41 @@ def test_cassette__recorded_and_played(write, fake):
     assert ["refresh", "user_info"] == [each.endpoint for each in fake.requests]
     assert 2 == cassette.count("- request:")
     assert [] == [secret for secret in secrets_of(fake, token) if secret in cassette]
+
+
+def test_shop__by_the_fakes_clock_alone(make_session, fake, clock, issue):
+    """Beyond five minutes the signature is refused before the token, and nobody refreshes."""
+    shop = SURFACES["shop"]
+    session = make_session(platform=SHOP, token=issue(surface="shop"))
+    session.auth = ShopSignature(fake.client_key, fake.client_secret)
+    fake.advance(7200)
+
+    assert 36009004 == shop.ask(session).json()["code"]
+    assert [] == fake.requests_to("refresh")
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "code"), [("business", 200, 40102), ("login-kit-v1", 200, 2190008)]
+)
+def test_numbers__by_the_fakes_clock_alone(make_session, fake, clock, issue, name, status, code):
+    """Where errors have numbers, the refusal has the one that the page says, and a refresh follows."""
+    surface = SURFACES[name]
+    session = make_session(platform=surface.platform, token=issue(surface=surface.name))
+    fake.advance(7200)
+
+    assert 0 == surface.ask(session).json().get("code", 0)
+    refused, refresh, _ = fake.requests
+    assert ("refresh", status, str(code)) == (refresh.endpoint, refused.status, refused.error)
+
+
+def test_webhook__by_the_fakes_clock_alone(fake, clock):
+    """A webhook of the fake's future is refused as one."""
+    fake.advance(7200)
+    headers, body = fake.webhook("authorization.removed", fake.users[0], reason=1)
+
+    with pytest.raises(WebhookError) as caught:
+        verify(headers, body, fake.client_secret)
+    assert "from now" in str(caught.value)
 
 
 def secrets_of(fake, *tokens):

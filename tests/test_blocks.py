@@ -52,7 +52,11 @@ RUN = {
         "tests/test_keepalive_recipes.py::test_apscheduler__refreshes": 1,
     },
     "docs/migrating.md": {"tests/migration/test_migration.py::test_page__diffs": 2},
-    "docs/other-packages.md": {"tests/test_documentation.py::test_other_packages_page": 1},
+    "docs/other-packages.md": {
+        "tests/test_documentation.py::test_other_packages_page": 1,
+        "tests/test_interoperability.py::test_opentelemetry__secrets_in_addresses": 1,
+        "tests/test_interoperability.py::test_sentry__secrets_in_addresses": 1,
+    },
     "docs/post-a-video.md": {"tests/test_how_to_pages.py::test_posting_page": 1},
     "docs/script.md": {
         "tests/cli/test_script_page.py::logged_in_account": 1,

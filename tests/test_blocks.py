@@ -16,7 +16,7 @@ RUN = {
     },
     "docs/business.md": {
         "tests/test_business.py::test_page": 4,
-        "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
+        "tests/cli/test_platform.py::test_page__business": 1,
     },
     # Of each line, the command is parsed; it has tests of its own.
     "docs/cli.md": {"tests/cli/test_cli_docs.py::test_page__examples_parse": 9},
@@ -32,7 +32,7 @@ RUN = {
     "docs/events.md": {"tests/test_documentation.py::test_events_page": 1},
     "docs/fake.md": {
         "tests/cli/test_fake_page.py::test_page__what_is_printed": 2,
-        "tests/cli/test_fake_page.py::test_page__curl": 6,
+        "tests/cli/test_fake_page.py::test_page__curl": 8,
     },
     "docs/fastapi.md": {"tests/contrib/test_starlette.py::test_page__runs": 1},
     "docs/flask.md": {
@@ -64,7 +64,7 @@ RUN = {
     },
     "docs/shop.md": {
         "tests/test_shop.py::test_page": 4,
-        "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
+        "tests/cli/test_platform.py::test_page__shop": 2,
     },
     "docs/stores.md": {
         "tests/test_how_to_pages.py::test_stores_page": 6,

@@ -19,7 +19,7 @@ from tiktok_oauth_session._http.redaction import SECRET_PARAMETERS
 from tiktok_oauth_session.errors import WebhookError
 from tiktok_oauth_session.platforms import BY_NAME
 from tiktok_oauth_session.shop_signature import ShopSignature
-from tiktok_oauth_session.webhooks import verify
+from tiktok_oauth_session.webhooks import verify, verify_shop
 
 PAGE = Path(__file__).parents[1] / "docs/testing.md"
 
@@ -115,13 +115,20 @@ def test_numbers__by_the_fakes_clock_alone(make_session, fake, clock, issue, nam
 
 
 def test_webhook__by_the_fakes_clock_alone(fake, clock):
-    """A webhook of the fake's future is refused as one."""
+    """A webhook of the fake's future is refused as one: after minutes, and of Shop's after a day."""
     fake.advance(7200)
     headers, body = fake.webhook("authorization.removed", fake.users[0], reason=1)
 
     with pytest.raises(WebhookError) as caught:
         verify(headers, body, fake.client_secret)
     assert "from now" in str(caught.value)
+
+    headers, body = fake.shop_webhook(6, shop_id="fake-shop")
+    assert "6" == verify_shop(headers, body, fake.client_key, fake.client_secret).event
+    fake.advance(90_000 - 7200)
+    headers, body = fake.shop_webhook(6, shop_id="fake-shop")
+    with pytest.raises(WebhookError):
+        verify_shop(headers, body, fake.client_key, fake.client_secret)
 
 
 def secrets_of(fake, *tokens):

@@ -163,7 +163,7 @@ def advertisers(session):
 def live(surface, fake, url):
     """Log in, call, refresh and revoke, as far as the surface can; return the tokens that there were."""
     platform = surface.platform.at(url)
-    redirect_uri = CALLBACK if platform.https_redirect_uris_only else DESKTOP
+    redirect_uri = DESKTOP if platform.loopback_needs_pkce else CALLBACK
     session = surface._replace(platform=platform).session(
         fake, redirect_uri=redirect_uri, token_updater=lambda token: None
     )

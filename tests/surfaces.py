@@ -68,8 +68,12 @@ class Surface(NamedTuple):
         session = TikTokOAuth2Session(
             fake.client_key,
             client_secret=fake.client_secret,
-            redirect_uri=CALLBACK,
-            **{"platform": self.platform, "scope": "user.info.basic", **options},
+            **{
+                "redirect_uri": CALLBACK,
+                "platform": self.platform,
+                "scope": "user.info.basic",
+                **options,
+            },
         )
         if self.platform.api_calls_are_signed:
             session.auth = ShopSignature(fake.client_key, fake.client_secret)

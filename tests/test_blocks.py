@@ -16,7 +16,7 @@ RUN = {
     },
     "docs/business.md": {
         "tests/test_business.py::test_page": 4,
-        "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
+        "tests/cli/test_platform.py::test_page__business": 1,
     },
     # Of each line, the command is parsed; it has tests of its own.
     "docs/cli.md": {"tests/cli/test_cli_docs.py::test_page__examples_parse": 9},
@@ -32,7 +32,7 @@ RUN = {
     "docs/events.md": {"tests/test_documentation.py::test_events_page": 1},
     "docs/fake.md": {
         "tests/cli/test_fake_page.py::test_page__what_is_printed": 2,
-        "tests/cli/test_fake_page.py::test_page__curl": 6,
+        "tests/cli/test_fake_page.py::test_page__curl": 8,
     },
     "docs/fastapi.md": {"tests/contrib/test_starlette.py::test_page__runs": 1},
     "docs/flask.md": {
@@ -52,7 +52,11 @@ RUN = {
         "tests/test_keepalive_recipes.py::test_apscheduler__refreshes": 1,
     },
     "docs/migrating.md": {"tests/migration/test_migration.py::test_page__diffs": 2},
-    "docs/other-packages.md": {"tests/test_documentation.py::test_other_packages_page": 1},
+    "docs/other-packages.md": {
+        "tests/test_documentation.py::test_other_packages_page": 1,
+        "tests/test_interoperability.py::test_opentelemetry__secrets_in_addresses": 1,
+        "tests/test_interoperability.py::test_sentry__secrets_in_addresses": 1,
+    },
     "docs/post-a-video.md": {"tests/test_how_to_pages.py::test_posting_page": 1},
     "docs/script.md": {
         "tests/cli/test_script_page.py::logged_in_account": 1,
@@ -60,7 +64,7 @@ RUN = {
     },
     "docs/shop.md": {
         "tests/test_shop.py::test_page": 4,
-        "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
+        "tests/cli/test_platform.py::test_page__shop": 2,
     },
     "docs/stores.md": {
         "tests/test_how_to_pages.py::test_stores_page": 6,
@@ -70,7 +74,7 @@ RUN = {
     "docs/ten-minutes.md": {"tests/test_ten_minutes.py::test_page__no_block_is_forgotten": 14},
     "docs/testing.md": {
         "tests/test_testing_page.py::test_requests_mock": 1,
-        "tests/test_testing_page.py::test_fake": 2,
+        "tests/test_testing_page.py::test_fake": 3,
         "tests/test_testing_page.py::test_cassette__recorded_and_played": 1,
     },
     "docs/webhooks.md": {

@@ -126,6 +126,22 @@ def test_authorize_url__copied_from_the_portal(make_session, fake):
     } == parse_qs(query, keep_blank_values=True)
 
 
+@pytest.mark.parametrize("redirect_uri", [CALLBACK, None])
+def test_authorize_url__portal_link_alone(make_session, fake, redirect_uri):
+    """The redirect URI of a link is not known to the session, which sends its own with the code."""
+    session = make_session(platform=BUSINESS, scope=None, redirect_uri=redirect_uri)
+    link = (
+        f"{BUSINESS.authorization_endpoint}?scope=user.info.basic&response_type=code&redirect_uri={CALLBACK}"
+    )
+    callback = fake.authorize(session.authorization_url(link)[0])
+
+    if redirect_uri:
+        assert session.fetch_token(authorization_response=callback).access_token
+    else:
+        with pytest.raises(TokenError):
+            session.fetch_token(authorization_response=callback)
+
+
 def test_requests__holder(holder, fake, log_in):
     """Each request is JSON with the names that are documented, and nothing else."""
     log_in(holder)

@@ -205,7 +205,7 @@ def test_other_packages_page(tiktok):
     for module in ("requests_cache", "requests_ratelimiter"):
         require_module(module)
     names = {}
-    run(*blocks("docs/other-packages.md"), "docs/other-packages.md", names)
+    run(blocks("docs/other-packages.md")[0], "docs/other-packages.md", names)
     session = names["session"]
     session.token = tiktok.issue_token()
     asked = [session.get("https://open.tiktokapis.com/v2/user/info/?fields=open_id") for _ in range(2)]

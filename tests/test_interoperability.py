@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
+from pages import blocks, run
 from servers import require_module
+from surfaces import SURFACES
 
-from tiktok_oauth_session import LOGIN_KIT, TikTokOAuth2Session
+from tiktok_oauth_session import BUSINESS_ADVERTISER, LOGIN_KIT, SHOP, NoReply, TikTokOAuth2Session
+from tiktok_oauth_session.shop_signature import ShopSignature
 from tiktok_oauth_session.testing import forget_connections
 
 CALLBACK = "https://app.example/callback/"
@@ -444,3 +449,154 @@ def test_sentry(fake, make):
 
     assert LIFE == endpoints(fake)
     assert ["POST", "GET", "GET", "POST", "GET"] == seen
+
+
+# --- secrets in addresses --------------------------------------------------------------------------
+
+PAGE = "docs/other-packages.md"
+
+
+@pytest.fixture
+def shop_life(fake, clock):
+    """Plays a seller's login, a call, a refresh and one that finds nobody; returns what is secret in it."""
+
+    def play(session, closed):
+        token = session.fetch_token(authorization_response=SURFACES["shop"].callback(fake, session))
+        assert 0 == SURFACES["shop"].ask(session).json()["code"]
+        new = session.refresh_token()
+        session.mount("http://", closed)
+        session.mount("https://", closed)
+        with pytest.raises(NoReply):
+            session.refresh_token()
+        codes = [quote(each.query["auth_code"], safe="") for each in fake.requests_to("token")]
+        return [fake.client_secret, *codes, token["refresh_token"], new["refresh_token"]]
+
+    return play
+
+
+class Unreachable(requests.adapters.HTTPAdapter):
+    """Says of every request what urllib3 says where nobody listens: with the address."""
+
+    def send(self, request, **_):
+        raise requests.ConnectionError(f"Max retries exceeded with url: {request.path_url}")
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["as it is", "as on the page"])
+def test_opentelemetry__secrets_in_addresses(fake, shop_life, monkeypatch, is_told):
+    """No span holds a secret of Shop's, if OpenTelemetry is told so; and otherwise they do."""
+    for name in ("opentelemetry.sdk", "opentelemetry.instrumentation.requests"):
+        require_module(name)
+    from opentelemetry.instrumentation.requests import RequestsInstrumentor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    instrument = functools.partial(RequestsInstrumentor().instrument, tracer_provider=provider)
+    monkeypatch.setattr(RequestsInstrumentor, "instrument", lambda _self, **options: instrument(**options))
+    session = SURFACES["shop"].session(fake, token_updater=lambda token: None)
+    session.mount("https://", fake.adapter())
+    try:
+        if is_told:
+            run(blocks(PAGE)[1], PAGE, {})
+        else:
+            instrument()
+        secrets = shop_life(session, Unreachable())
+    finally:
+        RequestsInstrumentor().uninstrument()
+        provider.shutdown()
+
+    spans = exporter.get_finished_spans()
+    assert "GET" in [span.name for span in spans], "the call of the API is there"
+    seen = "".join(span.to_json() for span in spans)
+    assert (is_told, not is_told) == (
+        not [each for each in secrets if each in seen],
+        all(each in seen for each in secrets),
+    )
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["as it is", "as on the page"])
+def test_sentry__secrets_in_addresses(fake, server, shop_life, monkeypatch, is_told):
+    """Neither breadcrumbs nor spans hold a secret of Shop's, if Sentry is told so; and otherwise they do."""
+    require_module("sentry_sdk")
+    import sentry_sdk
+
+    sent = []
+
+    class Kept(sentry_sdk.Transport):
+        def capture_envelope(self, envelope):
+            sent.append(envelope.serialize().decode())
+
+    init = functools.partial(
+        sentry_sdk.init, "https://key@sentry.example/1", transport=Kept, traces_sample_rate=1.0
+    )
+    monkeypatch.setattr(sentry_sdk, "init", lambda _dsn, **options: init(**options))
+    shop = SURFACES["shop"]._replace(platform=SHOP.at(server.url))
+    session = shop.session(fake, token_updater=lambda token: None)
+    try:
+        if is_told:
+            names = {"DSN": ""}
+            run(blocks(PAGE)[2], PAGE, names)
+            names["PLACES"] = (server.url,)
+        else:
+            init()
+        with sentry_sdk.isolation_scope() as scope, sentry_sdk.start_transaction(name="life"):
+            scope.clear_breadcrumbs()
+            secrets = shop_life(session, Unreachable())
+            sentry_sdk.capture_message("what happened before")
+    finally:
+        monkeypatch.undo()
+        sentry_sdk.init()
+
+    assert 2 == len(sent), "a message and a transaction"
+    for envelope in sent:
+        assert "/api/v2/token/refresh" in envelope
+        seen = [each for each in secrets if each in envelope]
+        assert seen == ([] if is_told else secrets[:-1])
+
+
+@pytest.mark.parametrize("is_told", [False, True], ids=["as it is", "as on the page"])
+def test_requests_cache__other_headers(fake, server, issue, cached_classes, tmp_path, caplog, clock, is_told):
+    """What is kept of Shop and of advertisers holds no secret, and is found again, if the page is heeded."""
+    names = {}
+    run(blocks(PAGE)[0], PAGE, names)
+    names["session"].close()
+    caplog.set_level("DEBUG")
+    written, found_again, secrets = b"", [], [fake.client_secret]
+    for name in ("shop", "advertiser"):
+        platform = {"shop": SHOP, "advertiser": BUSINESS_ADVERTISER}[name].at(server.url)
+        told = {"ignored_parameters": names["IGNORED"]} if is_told else {}
+        with cached_classes["last"](
+            fake.client_key,
+            client_secret=fake.client_secret,
+            platform=platform,
+            backend="filesystem",
+            cache_name=tmp_path / name,
+            token=issue(surface=name),
+            token_updater=lambda token: None,
+            **told,
+        ) as session:
+            session.auth = ShopSignature(fake.client_key, fake.client_secret) if name == "shop" else None
+            if name == "shop":
+                session.refresh_token()
+            secrets.append(session.token["access_token"])
+            for _ in range(2):
+                found_again.append(call(session, name).from_cache)
+                clock.advance(2)
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    assert 2 == len(set(fake.requests_to("shops")[0].query) & {"sign", "timestamp"})
+    assert [False, is_told, False, True] == found_again
+    assert ([] if is_told else secrets) == [each for each in secrets if each.encode() in written]
+    assert "requests_cache.session" in {record.name for record in caplog.records}
+    assert [] == [each for each in secrets if each in caplog.text]
+
+
+def call(session, name):
+    """Make a call of a surface."""
+    if name == "shop":
+        return SURFACES["shop"].ask(session)
+    return session.get(
+        "/oauth2/advertiser/get/", params={"app_id": session.client_id, "secret": session.client_secret}
+    )

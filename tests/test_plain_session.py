@@ -7,7 +7,7 @@ import time
 import pytest
 from requests_oauthlib import OAuth2Session
 
-from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, TokenError, tiktok_compliance_fix
+from tiktok_oauth_session import LOGIN_KIT, LOGIN_KIT_V1, SHOP, TokenError, tiktok_compliance_fix
 
 CALLBACK = "https://app.example/callback/"
 DESKTOP = "http://127.0.0.1:3455/callback/"
@@ -69,6 +69,21 @@ def test_plain_session__logs_in(fake, plain, platform):
     assert "Authorization" not in record.headers
     assert (7200, "user.info.basic,video.list") == (token["expires_in"], token["scope"])
     assert token["open_id"] == call_the_api(session, platform)["data"]["user"]["open_id"]
+
+
+def test_plain_session__shop(fake, plain):
+    """A plain session logs a seller in by GET; of its refresh, which is a POST, nothing comes."""
+    session = plain(SHOP, redirect_uri=None, scope=None)
+    url, _ = session.authorization_url(SHOP.authorization_endpoint, service_id=fake.service_id)
+    options = {"client_secret": fake.client_secret, "include_client_id": True}
+    callback = fake.authorize(url)
+
+    token = session.fetch_token(SHOP.token_endpoint, authorization_response=callback, method="GET", **options)
+
+    assert fake.is_alive(token["access_token"])
+    with pytest.raises(TokenError):
+        session.refresh_token(SHOP.refresh_endpoint)
+    assert fake.is_alive(token["refresh_token"])
 
 
 def test_plain_session__pkce(fake, plain):

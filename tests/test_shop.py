@@ -177,6 +177,20 @@ def test_calls__any_query():
     assert "ä b&c=+%2B" == fake.requests_to("shops")[0].query["shop_cipher"]
 
 
+@pytest.mark.parametrize(("rotation", "different"), [("hard", 2), ("none", 1)])
+def test_refresh__whether_tokens_work_once(rotation, different):
+    """Of a TikTok that tells a new refresh token the old one is not sent again; one that stays is."""
+    fake, shop = FakeTikTok(rotation=rotation), SURFACES["shop"]
+    session = shop.session(fake, store=MemoryStore())
+    session.mount("https://", fake.adapter())
+    session.fetch_token(authorization_response=shop.callback(fake, session))
+    for _ in range(2):
+        session.refresh_token()
+
+    assert different == len({each.query["refresh_token"] for each in fake.requests_to("refresh")})
+    assert 0 == fake.reuse_attempts
+
+
 def test_deauthorized(seller, clock, fake, connect):
     """A seller who has ended it has to authorize again, and nothing is asked twice."""
     connect(seller)

@@ -1,4 +1,4 @@
-"""Blotting secrets out of texts, and out of urllib3's log."""
+"""Blotting secrets out of texts, and out of the logs of urllib3 and requests-cache."""
 
 from __future__ import annotations
 
@@ -71,14 +71,24 @@ def test_redact_query__by_name(text, expected):
     assert expected == redact_query(text)
 
 
-@pytest.mark.parametrize("logger", ["urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"])
+@pytest.mark.parametrize(
+    "logger",
+    [
+        *("urllib3.connectionpool", "urllib3.connection", "urllib3.util.retry"),
+        *("requests_cache.session", "requests_cache.policy.actions", "requests_cache.policy.expiration"),
+    ],
+)
 def test_silence_urllib3__every_logger_that_quotes_urls(caplog, logger):
-    """The loggers of urllib3 that quote URLs quote them without secrets, once told so, however often."""
+    """The loggers that quote URLs quote them without secrets, once told so, however often."""
     for _ in range(3):
         silence_urllib3()
 
     with caplog.at_level(logging.DEBUG, logger):
         logging.getLogger(logger).debug("%s %d %s", "/?token=fake&x=1", 200, None)
+        logging.getLogger(logger).debug("Of /?app_secret=fake")
+        logging.getLogger(logger).debug(ValueError("no text"))
 
-    assert ["/?token=***&x=1 200 None"] == [record.getMessage() for record in caplog.records]
+    assert ["/?token=***&x=1 200 None", "Of /?app_secret=***", "no text"] == [
+        record.getMessage() for record in caplog.records
+    ]
     assert len(logging.getLogger(logger).filters) <= 1

@@ -25,7 +25,9 @@ def blocks(language):
 
 def shortened(text):
     """Return replies without what differs each time."""
-    text = re.sub(r'"(act|rft)\.[^"]*"', r'"\1.…"', text)
+    text = re.sub(r'"(act\.|rft\.|ROW_)[^"]*"', r'"\1…"', text)
+    text = re.sub(r'"request_id": "[^"]*"', '"request_id": "…"', text)
+    text = re.sub(r'_expire_in": [0-9]+', '_expire_in": 0', text)
     text = re.sub(r'"now": [0-9.]+', '"now": 0', text)
     return re.sub(r'"requests": \[.+?\]\}$', '"requests": […]}', text, flags=re.MULTILINE)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+
 import pytest
+from pages import blocks
 
 from tiktok_oauth_session import SHOP
 from tiktok_oauth_session.cli import main
@@ -207,3 +211,32 @@ def test_doctor(home, fake, run, monkeypatch, name):
     monkeypatch.setenv("TIKTOK_REDIRECT_URI", "https://app.example/callback/")
 
     assert "issues no token to an app" in run("doctor", "--platform", name)
+
+
+def lines_of(page, **named):
+    """Return the commands of a page's blocks, with what the page leaves to the reader filled in."""
+    lines = "".join(blocks(page, "sh")).splitlines()
+    for name, value in named.items():
+        lines = [line.replace(name, value) for line in lines]
+    return [shlex.split(os.path.expandvars(line))[1:] for line in lines]
+
+
+def test_page__business(home, fake, browser, run):
+    """Every line of the page works, one after the other."""
+    said = [run(*line) for line in lines_of("docs/business.md", OPEN_ID=fake.users[0].open_id)]
+
+    assert f"Logged in: {fake.users[0].open_id}" in said[0]
+    assert "Logged in: agency-7" in said[1]
+    assert '"display_name": "Fake User"' in said[2]
+    assert "0 due" in said[3]
+
+
+def test_page__shop(home, server, fake, browser, run):
+    """Every line of the page works, with the fake's page in the place of TikTok's."""
+    first, *others, at_the_fake = lines_of("docs/shop.md", SERVICE_ID=fake.service_id)
+    assert first[-1].endswith(at_the_fake[-1].removeprefix(server.url)), "but for the address it is the same"
+    said = [run(*line) for line in (at_the_fake, *others)]
+
+    assert f"Logged in: {fake.users[0].open_id}" in said[0]
+    assert '"shops"' in said[1]
+    assert {"shop"} == {each.surface for each in fake.requests}

@@ -60,17 +60,30 @@ class _QueryFilter(logging.Filter):
     """Blots secrets out of the request lines that urllib3 logs at DEBUG."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
+        if not record.args:
+            record.msg = redact_query(record.msg) if isinstance(record.msg, str) else record.msg
+        elif isinstance(record.args, tuple):
             record.args = tuple(redact_query(a) if isinstance(a, str) else a for a in record.args)
         return True
 
 
-def silence_urllib3() -> None:
-    """Keep urllib3's DEBUG log from printing query strings with secrets in them.
+#: Those that quote addresses.
+_LOGGERS = (
+    "urllib3.connection",
+    "urllib3.connectionpool",
+    "urllib3.util.retry",
+    "requests_cache.policy.actions",
+    "requests_cache.policy.expiration",
+    "requests_cache.session",
+)
 
-    The legacy surface sends its secrets in the query, and urllib3 logs every request line.
+
+def silence_urllib3() -> None:
+    """Keep the DEBUG logs of urllib3 and requests-cache from printing query strings with secrets in them.
+
+    The legacy surface and Shop send their secrets in the query, and both packages log addresses.
     """
-    for name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retry"):
+    for name in _LOGGERS:
         logger = logging.getLogger(name)
         if not any(isinstance(each, _QueryFilter) for each in logger.filters):
             logger.addFilter(_QueryFilter())

@@ -141,6 +141,7 @@ _TABLE: dict[str, _Row] = {
     "36009002": _PASSING,
     "36009004": _Row(Meaning.REFUSED, hint="It has many causes: read the message, then look at this clock."),
     "36009007": _SERVER_IN_TROUBLE,
+    "36009009": _REFUSED,
     "36009014": _REFUSED,
     "36009033": _REFUSED,
     "auth_denied": _ACCESS_DENIED,

@@ -26,7 +26,7 @@ from tiktok_oauth_session._http.allowed_hosts import (
 )
 from tiktok_oauth_session._http.cached_replies import mark_of, marked, without_mark
 from tiktok_oauth_session._http.method_order import class_to_make, look_beside
-from tiktok_oauth_session._http.redaction import has_secret_in_query, redact, redact_query, silence_urllib3
+from tiktok_oauth_session._http.redaction import filter_logs, has_secret_in_query, redact, redact_query
 from tiktok_oauth_session._http.rewind import rewinder
 from tiktok_oauth_session._http.transport import TOKEN_TIMEOUT_S, Transport
 from tiktok_oauth_session._oauth.authorization import AuthorizationMixin
@@ -436,7 +436,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         # Of the caller's own: TikTok for Business has a call that wants the app's secret there.
         has_secret = has_secret_in_query(url, kwargs.get("params"))
         if has_secret:
-            silence_urllib3()
+            filter_logs()
         try:
             response = self._send_on(method, marked(url, mark) if mark else url, **kwargs)
         except requests.RequestException as error:
@@ -464,7 +464,7 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
         where: dict[str, Any] = {"token_placement": "auth_header"}
         if self.platform.access_token_placement == "parameter":
             where = {}
-            silence_urllib3()
+            filter_logs()
         # Beside other data requests sends no JSON.
         json = None if kwargs["data"] or kwargs["files"] else kwargs.get("json")
         body = add_token_to_json(self.platform, json, token.access_token or "")

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from tiktok_oauth_session._http.redaction import redact, redact_query, secrets_in, silence_urllib3
+from tiktok_oauth_session._http.redaction import filter_logs, redact, redact_query, secrets_in
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_redact_query__by_name(text, expected):
         *("requests_cache.session", "requests_cache.policy.actions", "requests_cache.policy.expiration"),
     ],
 )
-def test_silence_urllib3__every_logger_that_quotes_urls(caplog, logger):
+def test_filter_logs__every_logger_that_quotes_urls(caplog, logger):
     """The loggers that quote URLs quote them without secrets, once told so, however often."""
     for _ in range(3):
-        silence_urllib3()
+        filter_logs()
 
     with caplog.at_level(logging.DEBUG, logger):
         logging.getLogger(logger).debug("%s %d %s", "/?token=fake&x=1", 200, None)

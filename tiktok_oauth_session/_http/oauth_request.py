@@ -19,7 +19,7 @@ from tiktok_oauth_session._http.allowed_hosts import past_proxies
 from tiktok_oauth_session._http.cached_replies import keeps_replies
 from tiktok_oauth_session._http.deadline import Task, Worker, deadline_of
 from tiktok_oauth_session._http.pooled_connection import PooledConnection, sending_once
-from tiktok_oauth_session._http.redaction import redact, redact_query, secrets_in, silence_urllib3
+from tiktok_oauth_session._http.redaction import filter_logs, redact, redact_query, secrets_in
 from tiktok_oauth_session._http.reply_body import ReplyBody
 from tiktok_oauth_session._http.transport import Transport
 from tiktok_oauth_session.errors import TokenError
@@ -84,7 +84,7 @@ class OAuthRequest:
         *,
         may_replay: bool = False,
     ) -> None:
-        silence_urllib3()
+        filter_logs()
         identity = {n: session.headers[n] for n in ("User-Agent", "Accept-Encoding") if n in session.headers}
         request = requests.Request(method, url, headers={**identity, **headers}, auth=transport.auth, **body)
         self._session = session

@@ -78,7 +78,7 @@ _LOGGERS = (
 )
 
 
-def silence_urllib3() -> None:
+def filter_logs() -> None:
     """Keep the DEBUG logs of urllib3 and requests-cache from printing query strings with secrets in them.
 
     The legacy surface and Shop send their secrets in the query, and both packages log addresses.

@@ -19,7 +19,7 @@ import pytest
 from child_processes import environment
 from servers import lack, require_module
 
-from tiktok_oauth_session import AccountKey, FileStore, TikTokToken
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, FileStore, TikTokToken
 
 PAGE = (Path(__file__).parents[1] / "docs/keep-alive.md").read_text("utf-8")
 #: Seconds for a worker or a scheduler to start, to work, and to end.
@@ -63,7 +63,7 @@ class Machine:
             lines = lines.replace(f"{name}='…'", f"{name}='{value}'")
         (root / "etc/tiktok-oauth.env").write_text(f"{lines}TIKTOK_OAUTH_BASE_URL='{url}'\n")
         self.store = FileStore(root / "var/lib/app/tokens")
-        self.key = connect(fake, self.store, issuer=url)
+        self.key = connect(fake, self.store, issuer=LOGIN_KIT.at(url).issuer)
 
     def here(self, text):
         """Return a text with the page's paths below the folder."""

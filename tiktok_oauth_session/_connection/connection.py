@@ -457,4 +457,8 @@ def _no_flight() -> Flight:
 
 def _is_of_the_token(error: RevocationError) -> bool:
     """Tell whether a revocation may have been refused for its token."""
-    return meaning_of(error.error, error.status_code) in (Meaning.NEEDS_LOGIN, Meaning.REFUSED)
+    is_busy = meaning_of(None, error.status_code) is Meaning.PASSING
+    return not is_busy and meaning_of(error.error, error.status_code) in (
+        Meaning.NEEDS_LOGIN,
+        Meaning.REFUSED,
+    )

@@ -13,6 +13,7 @@ from servers import require_module
 
 from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
 from tiktok_oauth_session.errors import WebhookError
+from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.webhooks import (
     AUTHORIZATION_REMOVED,
     CREATOR_DEAUTHORIZED,
@@ -128,7 +129,7 @@ def test_verify__not_tiktoks(headers, body, error):
     with pytest.raises(WebhookError) as caught:
         verify(headers, body, SECRET)
 
-    assert error == caught.value.error
+    assert (error, 401) == (caught.value.error, caught.value.answer)
     assert not any(secret in repr(caught.value) for secret in (SECRET, GOOD))
 
 
@@ -158,7 +159,18 @@ def test_verify__another_body(body):
     with pytest.raises(WebhookError) as caught:
         verify(headers_for(body), body, SECRET)
 
-    assert "invalid_body" == caught.value.error
+    assert ("invalid_body", 400) == (caught.value.error, caught.value.answer)
+
+
+def test_verify__another_app():
+    """Whoever knows one app's secret tells nothing of the users of another, if the app is named."""
+    headers = headers_for(DOCUMENTED)
+
+    assert verify(headers, DOCUMENTED, SECRET, client_key="bwo2m45353a6k85")
+    for client_key in ("another-app", ""):
+        with pytest.raises(WebhookError, match="of another app") as caught:
+            verify(headers, DOCUMENTED, SECRET, client_key=client_key)
+        assert ("client_mismatch", 400) == (caught.value.error, caught.value.answer)
 
 
 @pytest.mark.parametrize("sent_at", [NOW - 10, NOW, NOW + 10])
@@ -365,7 +377,8 @@ def test_page(fake, clock, account):
         for words in ("import forget, verify\n", "def is_new")
     ]
     store, key = account
-    names = {"__name__": "__main__", "store": store, "CLIENT_SECRET": fake.client_secret}
+    app = {"CLIENT_KEY": fake.client_key, "CLIENT_SECRET": fake.client_secret}
+    names = {"__name__": "__main__", "store": store, **app}
     run(application, "webhooks.md", names)
     client = names["app"].test_client()
     clock.advance(60)
@@ -373,6 +386,10 @@ def test_page(fake, clock, account):
     forged = client.post("/tiktok/webhook", headers=headers, data=body.replace(b"1}", b"2}"))
 
     assert (401, b"") == (forged.status_code, forged.data)
+    other = FakeTikTok(client_key="another-app", client_secret=fake.client_secret, clock=fake.now)
+    headers_of_other, body_of_other = other.webhook(AUTHORIZATION_REMOVED)
+    refused = client.post("/tiktok/webhook", headers=headers_of_other, data=body_of_other)
+    assert (400, b"") == (refused.status_code, refused.data)
     assert store.load(key) is not None
     answers = [client.post("/tiktok/webhook", headers=headers, data=body) for _ in range(2)]
     assert [(200, b"")] * 2 == [(answer.status_code, answer.data) for answer in answers]

@@ -75,9 +75,9 @@ def without(body, name):
     return json.dumps({each: value for each, value in json.loads(body).items() if each != name}).encode()
 
 
-def with_content(body, content):
-    """Return a body with other content."""
-    return json.dumps({**json.loads(body), "content": content}).encode()
+def with_(body, **changed):
+    """Return a body with other fields."""
+    return json.dumps({**json.loads(body), **changed}).encode()
 
 
 REFUSED = {
@@ -89,8 +89,9 @@ REFUSED = {
     "not JSON": (400, lambda fake, body: signed(fake, b"no JSON")),
     "not UTF-8": (400, lambda fake, body: signed(fake, b"\xff\x00")),
     "empty": (400, lambda fake, body: signed(fake, b"")),
-    "content is not JSON": (400, lambda fake, body: signed(fake, with_content(body, "{"))),
+    "content is not JSON": (400, lambda fake, body: signed(fake, with_(body, content="{"))),
     "nobody's": (400, lambda fake, body: signed(fake, without(body, "user_openid"))),
+    "another app's": (400, lambda fake, body: signed(fake, with_(body, client_key="another-app"))),
     "too large": (413, lambda fake, body: signed(fake, body.ljust(BODY_CAP + 1))),
 }
 

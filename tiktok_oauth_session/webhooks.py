@@ -93,6 +93,7 @@ def verify(
     body: bytes,
     client_secret: str,
     *,
+    client_key: str | None = None,
     tolerance: float = TOLERANCE_S,
     is_new: IsNew | None = None,
 ) -> WebhookEvent:
@@ -102,14 +103,16 @@ def verify(
         headers: The request's headers.
         body: Its body, as it was received: not decoded, not parsed.
         client_secret: The app's secret, which is the key of the signature.
+        client_key: Whose secret that is. If None, whoever knows the secret, such as a sandbox's, can tell of
+            the users of another app that shares the store.
         tolerance: Seconds that its time may differ from now.
         is_new: Refuses what was received before, such as `SeenSignatures`, or a function on what all
             machines share. TikTok sends an event again until it is answered with 200, so a program has to
             take an event twice anyway.
 
     Raises:
-        WebhookError: It is not signed by TikTok, too old, not new, or not as TikTok documents it; its
-            ``error`` says which.
+        WebhookError: It is not signed by TikTok, too old, not new, another app's, or not as TikTok documents
+            it; its ``error`` says which, and its ``answer`` is what to answer.
         ValueError: The secret is empty.
 
     Source: https://developers.tiktok.com/doc/webhooks-verification
@@ -117,7 +120,10 @@ def verify(
     sent_at, signature = _signed(headers)
     _require_signature(signature, f"{sent_at}.".encode() + body, client_secret)
     _require_current(signature, int(sent_at), tolerance, is_new)
-    return _event(body, _login_kit_event)
+    event = _event(body, _login_kit_event)
+    if client_key is not None and event.client_key != client_key:
+        raise WebhookError("The webhook is of another app.", error="client_mismatch")
+    return event
 
 
 @without_variables

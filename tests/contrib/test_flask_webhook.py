@@ -61,15 +61,18 @@ class TestFlask(WebhookRoute):
     """The route of the blueprint."""
 
     def test_secret_in_the_configuration(self, fake, removal):
-        """The secret may be in the application's configuration, as for logins."""
+        """Key and secret may be in the application's configuration, as for logins."""
         site = FlaskSite()
-        site.app.config.update(TIKTOK_OAUTH_CLIENT_SECRET=fake.client_secret)
+        site.app.config.update(
+            TIKTOK_OAUTH_CLIENT_KEY=fake.client_key, TIKTOK_OAUTH_CLIENT_SECRET=fake.client_secret
+        )
 
         assert (200, b"") == site.deliver(*removal)
 
     def test_elsewhere(self, fake, removal):
         """The path may be another one."""
-        options = {"webhook_url": "/{bp.name}/events", "client_secret": fake.client_secret}
+        app = {"client_key": fake.client_key, "client_secret": fake.client_secret}
+        options = {"webhook_url": "/{bp.name}/events", **app}
         site = FlaskSite(path="/tiktok/events", rule_kwargs={"methods": ["GET"]}, **options)
 
         assert (200, b"") == site.deliver(*removal)
@@ -77,7 +80,12 @@ class TestFlask(WebhookRoute):
 
     def test_without_a_store(self, fake, removal):
         """Where tokens are in one of Flask-Dance's storages, the application is told, and forgets."""
-        site = FlaskSite(client_secret=fake.client_secret, store=None, storage=MemoryStorage)
+        site = FlaskSite(
+            client_key=fake.client_key,
+            client_secret=fake.client_secret,
+            store=None,
+            storage=MemoryStorage,
+        )
 
         assert (200, b"") == site.deliver(*removal)
         assert [AUTHORIZATION_REMOVED] == [event.event for event in site.told]

@@ -32,6 +32,7 @@ def read_body(read: Callable[[int], bytes]) -> bytes:
 def take(
     headers: Mapping[str, str],
     body: bytes,
+    client_key: str,
     client_secret: str,
     store: TokenStore | None,
     tell: Callable[[WebhookEvent], object],
@@ -43,6 +44,7 @@ def take(
     Args:
         headers: The request's headers.
         body: Its body, as it was received.
+        client_key: The app's client key: what is signed with its secret may be about no other.
         client_secret: The app's secret.
         store: Where accounts are forgotten; None where only the application can.
         tell: Tells the application of an event, whatever it is.
@@ -53,9 +55,9 @@ def take(
     if len(body) > BODY_CAP:
         return _refused(413, "its body has more than a mebibyte")
     try:
-        event = verify(headers, body, client_secret)
+        event = verify(headers, body, client_secret, client_key=client_key)
     except WebhookError as error:
-        return _refused(400 if error.error == "invalid_body" else 401, error)
+        return _refused(error.answer, error)
     try:
         if store is not None:
             forget(store, event)

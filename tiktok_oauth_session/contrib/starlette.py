@@ -256,6 +256,7 @@ class TikTokRouter(Router):
             take,
             request.headers,
             body,
+            self._client_key,
             self._options["client_secret"],
             self._options["store"],
             functools.partial(self._tell, request),

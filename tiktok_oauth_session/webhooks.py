@@ -43,10 +43,10 @@ _ENDS = (AUTHORIZATION_REMOVED, SELLER_DEAUTHORIZED, CREATOR_DEAUTHORIZED)
 _TIME = re.compile("[0-9]{1,12}")
 _SIGNATURE = re.compile("[0-9a-fA-F]{64}")
 #: What JSON may have in an event's fields.
-_TYPES = ((str,), (str,), (str, type(None)), (int,), (dict,), (str, type(None)))
+_TYPES = ((str,), (str,), (str, type(None)), (int,), (dict,), (str, type(None)), (str,), (float,))
 
-#: Notes a signature until a time (Unix time, seconds); tells whether it was not noted yet.
-IsNew = Callable[[str, float], bool]
+#: How many events are remembered before those that are no longer valid are forgotten.
+_FIRST_PURGE = 1_024
 
 
 class WebhookEvent(NamedTuple):
@@ -64,27 +64,38 @@ class WebhookEvent(NamedTuple):
     content: Mapping[str, Any]
     #: The shop's id, if it is an event of a shop.
     shop_id: str | None = None
+    #: What tells this delivery from others: the SHA-256 of what was signed, in hex.
+    delivery_id: str = ""
+    #: Until when the very same delivery could be made a second time (Unix time, seconds).
+    valid_until: float = 0.0
 
 
-class SeenSignatures:
-    """Remembers the signatures that this process has seen, for as long as they are valid."""
+#: Tells whether an event was dealt with before.
+Seen = Callable[[WebhookEvent], object]
+
+
+class SeenDeliveries:
+    """Remembers which events this process has dealt with, for as long as they could come a second time.
+
+    An event is noted when all is done that it asks for, and not when it comes: what has failed is done again
+    when TikTok comes again. Two that come at the same moment may both be taken.
+    """
 
     def __init__(self) -> None:
-        self._lock, self._until = threading.Lock(), dict[str, float]()
+        self._lock, self._until, self._purged_at = threading.Lock(), dict[str, float](), _FIRST_PURGE
 
-    def __call__(self, signature: str, until: float) -> bool:
-        """Note a signature; tell whether it is new.
+    def __call__(self, event: WebhookEvent) -> bool:
+        """Tell whether an event was noted."""
+        return event.delivery_id in self._until
 
-        Args:
-            signature: The signature.
-            until: Until when it is valid (Unix time, seconds).
-        """
-        now = time.time()
+    def note(self, event: WebhookEvent) -> None:
+        """Remember that an event has been dealt with."""
         with self._lock:
-            self._until = {each: end for each, end in self._until.items() if end >= now}
-            is_new = signature not in self._until
-            self._until[signature] = until
-        return is_new
+            self._until[event.delivery_id] = event.valid_until
+            if len(self._until) > self._purged_at:
+                now = time.time()
+                self._until = {each: end for each, end in self._until.items() if end >= now}
+                self._purged_at = max(2 * len(self._until), _FIRST_PURGE)
 
 
 @without_variables
@@ -95,7 +106,7 @@ def verify(
     *,
     client_key: str | None = None,
     tolerance: float = TOLERANCE_S,
-    is_new: IsNew | None = None,
+    seen: Seen | None = None,
 ) -> WebhookEvent:
     """Return the event of a request that TikTok has signed.
 
@@ -106,9 +117,8 @@ def verify(
         client_key: Whose secret that is. If None, whoever knows the secret, such as a sandbox's, can tell of
             the users of another app that shares the store.
         tolerance: Seconds that its time may differ from now.
-        is_new: Refuses what was received before, such as `SeenSignatures`, or a function on what all
-            machines share. TikTok sends an event again until it is answered with 200, so a program has to
-            take an event twice anyway.
+        seen: Tells what was dealt with before, which is refused: a `SeenDeliveries`, or something alike on
+            what all machines share. Note the event there when you have dealt with it.
 
     Raises:
         WebhookError: It is not signed by TikTok, too old, not new, another app's, or not as TikTok documents
@@ -118,12 +128,13 @@ def verify(
     Source: https://developers.tiktok.com/doc/webhooks-verification
     """
     sent_at, signature = _signed(headers)
-    _require_signature(signature, f"{sent_at}.".encode() + body, client_secret)
-    _require_current(signature, int(sent_at), tolerance, is_new)
+    signed = f"{sent_at}.".encode() + body
+    _require_signature(signature, signed, client_secret)
+    _require_current(int(sent_at), tolerance)
     event = _event(body, _login_kit_event)
     if client_key is not None and event.client_key != client_key:
         raise WebhookError("The webhook is of another app.", error="client_mismatch")
-    return event
+    return _unseen(event, signed, int(sent_at) + tolerance, seen)
 
 
 @without_variables
@@ -134,7 +145,7 @@ def verify_shop(
     app_secret: str,
     *,
     tolerance: float = SHOP_TOLERANCE_S,
-    is_new: IsNew | None = None,
+    seen: Seen | None = None,
 ) -> WebhookEvent:
     """Return the event of a request that TikTok Shop has signed.
 
@@ -144,7 +155,7 @@ def verify_shop(
         app_key: The app's key, which is part of what is signed.
         app_secret: The app's secret, which is the key of the signature.
         tolerance: Seconds that the time of the event may differ from now. There is no other time in it.
-        is_new: As for `verify`.
+        seen: As for `verify`.
 
     Raises:
         WebhookError: As by `verify`.
@@ -158,10 +169,11 @@ def verify_shop(
             f"The {SHOP_SIGNATURE_HEADER} header is no signature of TikTok Shop's.",
             error="signature_malformed",
         )
-    _require_signature(signature, app_key.encode() + body, app_secret)
+    signed = app_key.encode() + body
+    _require_signature(signature, signed, app_secret)
     event = _event(body, _shop_event)._replace(client_key=app_key)
-    _require_current(signature, event.create_time, tolerance, is_new)
-    return event
+    _require_current(event.create_time, tolerance)
+    return _unseen(event, signed, event.create_time + tolerance, seen)
 
 
 def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None) -> bool:
@@ -249,11 +261,11 @@ def _require_signature(signature: str, signed: bytes, secret: str) -> None:
         )
 
 
-def _require_current(signature: str, sent_at: int, tolerance: float, is_new: IsNew | None) -> None:
-    """Look at when a webhook was signed, and whether it has come before.
+def _require_current(sent_at: int, tolerance: float) -> None:
+    """Look at when a webhook was signed.
 
     Raises:
-        WebhookError: It is too old, or not new.
+        WebhookError: It is too old, or of a time to come.
     """
     age = time.time() - sent_at
     if not abs(age) <= tolerance:
@@ -262,8 +274,18 @@ def _require_current(signature: str, sent_at: int, tolerance: float, is_new: IsN
             f"The webhook was signed {abs(age):.0f} s {when}, and {tolerance:g} s are tolerated.",
             error="signature_expired",
         )
-    if is_new is not None and not is_new(signature.lower(), sent_at + tolerance):
-        raise WebhookError("This webhook was received before: answer it with 200.", error="replayed")
+
+
+def _unseen(event: WebhookEvent, signed: bytes, until: float, seen: Seen | None) -> WebhookEvent:
+    """Return an event with what tells it from others.
+
+    Raises:
+        WebhookError: It was dealt with before.
+    """
+    event = event._replace(delivery_id=hashlib.sha256(signed).hexdigest(), valid_until=float(until))
+    if seen is not None and seen(event):
+        raise WebhookError("This webhook was dealt with before: answer it with 200.", error="replayed")
+    return event
 
 
 def _event(body: bytes, read: Callable[[Any], WebhookEvent]) -> WebhookEvent:

@@ -75,7 +75,7 @@ def test_verify__documented(name):
         1_615_338_610,
         {"reason": 1},
         delivery_id=hashlib.sha256(f"{NOW}.".encode() + DOCUMENTED).hexdigest(),
-        valid_until=NOW + 300,
+        valid_until=NOW + 259_200,
     )
 
 
@@ -130,8 +130,8 @@ GOOD = signature_of(DOCUMENTED)
         (headers_for(DOCUMENTED, secret="another"), DOCUMENTED, "signature_mismatch"),
         (headers_for(DOCUMENTED), DOCUMENTED + b"\n", "signature_mismatch"),
         ({"TikTok-Signature": f"t={NOW + 1},s={GOOD}"}, DOCUMENTED, "signature_mismatch"),
-        (headers_for(DOCUMENTED, NOW - 301), DOCUMENTED, "signature_expired"),
-        (headers_for(DOCUMENTED, NOW + 301), DOCUMENTED, "signature_expired"),
+        (headers_for(DOCUMENTED, NOW - 259_201), DOCUMENTED, "signature_expired"),
+        (headers_for(DOCUMENTED, NOW + 259_201), DOCUMENTED, "signature_expired"),
         (headers_for(DOCUMENTED, 0), DOCUMENTED, "signature_expired"),
     ],
 )
@@ -245,7 +245,7 @@ def test_seen_deliveries__purges_now_and_then(clock):
 def test_verify__forged_ones_are_not_remembered():
     """Only what TikTok has signed is looked for: nobody finds out from outside what was noted."""
     asked = []
-    for headers in (headers_for(DOCUMENTED, secret="another"), headers_for(DOCUMENTED, NOW - 301)):
+    for headers in (headers_for(DOCUMENTED, secret="another"), headers_for(DOCUMENTED, NOW - 259_201)):
         with pytest.raises(WebhookError):
             verify(headers, DOCUMENTED, SECRET, seen=asked.append)
 
@@ -444,4 +444,4 @@ def test_page(fake, clock, account):
     names["take"](*signed)
     with pytest.raises(WebhookError, match="dealt with before"):
         names["take"](*signed)
-    assert [NOW + 362] == list(noted.values())
+    assert [NOW + 259_262] == list(noted.values())

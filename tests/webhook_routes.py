@@ -85,7 +85,7 @@ REFUSED = {
     "malformed signature": (401, lambda fake, body: ({"TikTok-Signature": "fake"}, body)),
     "wrong secret": (401, lambda fake, body: signed(fake, body, secret="another")),
     "wrong body": (401, lambda fake, body: (signed(fake, body)[0], body + b" ")),
-    "too old": (401, lambda fake, body: signed(fake, body, sent_at=int(time.time()) - 301)),
+    "too old": (401, lambda fake, body: signed(fake, body, sent_at=int(time.time()) - 259_201)),
     "not JSON": (400, lambda fake, body: signed(fake, b"no JSON")),
     "not UTF-8": (400, lambda fake, body: signed(fake, b"\xff\x00")),
     "empty": (400, lambda fake, body: signed(fake, b"")),
@@ -137,6 +137,13 @@ class WebhookRoute:
         site.store.save(key, issue())
         assert (200, b"") == site.deliver(*removal)
         assert site.store.load(key) is not None
+
+    def test_removed__delivered_late(self, clock, site, key, removal):
+        """What TikTok delivers again for the last time, three days later, is taken if not signed anew."""
+        clock.advance(72 * 3600)
+
+        assert (200, b"") == site.deliver(*removal)
+        assert site.store.load(key) is None
 
     def test_another_event(self, fake, site, key):
         """The application is told of every event, and nobody is forgotten for another one."""

@@ -33,8 +33,10 @@ SELLER_DEAUTHORIZED = "6"
 AUTHORIZATION_EXPIRES_SOON = "7"
 #: A creator of Shop's has ended a connection.
 CREATOR_DEAUTHORIZED = "20"
-#: Seconds that an event may be older than now, or newer. TikTok names none.
-TOLERANCE_S = 300.0
+#: Seconds that a signature may be older than now, or newer. TikTok names none. It delivers again for up to 72
+#: hours what was not answered with 200, and does not say whether it signs that anew.
+#: Source: https://developers.tiktok.com/doc/webhooks-overview
+TOLERANCE_S = 259_200.0
 #: The same of Shop's. Its events say when something happened, not when they were sent, and TikTok sends one
 #: again for up to 12 hours.
 SHOP_TOLERANCE_S = 86_400.0

@@ -350,6 +350,17 @@ def test_forget__nobody_says_whose(account):
     assert store.load(key) is not None
 
 
+def test_forget__waits_less_than_a_web_server(fake, clock, account, monkeypatch):
+    """It gives the lock up before a web server gives the request up."""
+    store, key = account
+    clock.advance(60)
+    event, asked, try_lock = removed(fake, key.open_id), [], store.try_lock
+    monkeypatch.setattr(store, "try_lock", lambda *of, timeout: asked.append(timeout) or try_lock(*of))
+
+    assert forget(store, event)
+    assert [25.0] == asked
+
+
 def removed_in(scheme, fake, open_id):
     """Return the event of a scheme that ends an account, and what `forget` has to be told of it."""
     if scheme == AUTHORIZATION_REMOVED:

@@ -7,12 +7,13 @@ import hmac
 import io
 import json
 import logging
+import threading
 import time
 import traceback
 
 import pytest
 
-from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, StoreError
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, StoreError, webhooks
 from tiktok_oauth_session.contrib._webhooks import BODY_CAP
 from tiktok_oauth_session.webhooks import AUTHORIZATION_REMOVED
 
@@ -203,6 +204,28 @@ class WebhookRoute:
         site.store.is_down = False
         assert (200, b"") == site.deliver(*removal)
         assert (1, None) == (len(site.told), site.store.load(key))
+
+    def test_locked(self, site, key, removal, monkeypatch, caplog):
+        """While somebody holds the account's lock for too long, TikTok is asked to come again."""
+        monkeypatch.setattr(webhooks, "LOCK_WAIT_S", 0.0)
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with site.store.lock(key):
+                held.set()
+                go_on.wait(20)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert held.wait(20)
+        assert (503, b"") == site.deliver(*removal)
+        assert [] == site.told
+        assert "was not free within" in caplog.text
+
+        go_on.set()
+        holder.join(20)
+        assert (200, b"") == site.deliver(*removal)
+        assert site.store.load(key) is None
 
     def test_application_fails(self, fake, site, key, removal, caplog):
         """The account is gone whatever the application does; TikTok is asked to come again."""

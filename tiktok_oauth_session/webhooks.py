@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from tiktok_oauth_session._plain_errors import WebhookError
 from tiktok_oauth_session._tracebacks import without_variables
-from tiktok_oauth_session.stores import TokenStore
+from tiktok_oauth_session.stores import TokenStore, required
 from tiktok_oauth_session.tokens import AccountKey
 
 #: Where TikTok's signature is. The names of headers have no case.
@@ -40,6 +40,10 @@ TOLERANCE_S = 259_200.0
 #: The same of Shop's. Its events say when something happened, not when they were sent, and TikTok sends one
 #: again for up to 12 hours.
 SHOP_TOLERANCE_S = 86_400.0
+
+#: Seconds that `forget` waits for an account's lock: as long as a refresh takes at most, with the usual time
+#: limits, and less than the 30 that gunicorn gives to a request.
+LOCK_WAIT_S = 25.0
 
 _ENDS = (AUTHORIZATION_REMOVED, SELLER_DEAUTHORIZED, CREATOR_DEAUTHORIZED)
 _TIME = re.compile("[0-9]{1,12}")
@@ -181,8 +185,10 @@ def verify_shop(
 def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None) -> bool:
     """Delete the account whose connection has ended, if that is what an event says.
 
-    Waits for a refresh that is under way. An account whose token was issued after the event stays, since its
-    user has logged in again: TikTok may deliver an event days late.
+    Waits `LOCK_WAIT_S` for a refresh that is under way. TikTok may deliver an event days late, so an account
+    stays whose token came here after the event, by this machine's clock: its user has logged in again, or
+    TikTok has refreshed it since. (So does one whose refresh was on its way back when the user removed the
+    app; its next call finds out.)
 
     Args:
         store: Where the account is.
@@ -194,7 +200,7 @@ def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None
         Whether an account was deleted.
 
     Raises:
-        StoreError: It could not be deleted, or its lock could not be had.
+        StoreError: It could not be deleted, or its lock could not be had: let TikTok come again.
         ValueError: A connection has ended, and nobody says whose.
 
     Source: https://developers.tiktok.com/doc/webhooks-events and, of Shop,
@@ -205,7 +211,7 @@ def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None
     if not (whose := open_id or event.open_id):
         raise ValueError(f"The event {event.event} names no account: say whose it is with open_id=.")
     key = AccountKey(event.client_key, whose)
-    with store.lock(key):
+    with required(store.try_lock(key, timeout=LOCK_WAIT_S), key, timeout=LOCK_WAIT_S):
         token = store.load(key)
         if token is None or (token.issued_at or 0) > event.create_time:
             return False

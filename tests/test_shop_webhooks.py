@@ -95,6 +95,22 @@ def test_verify_shop__of_a_creator():
     ]
 
 
+@pytest.mark.parametrize(
+    ("changed", "is_as_if"),
+    [
+        ({"type": 20, "data": {"creator_open_id": "creator"}}, {"open_id": "creator"}),
+        ({"shop_id": int(SHOP_ID)}, {}),
+        ({"timestamp": str(NOW)}, {}),
+    ],
+)
+def test_verify_shop__written_otherwise(changed, is_as_if):
+    """What TikTok's pages show in one example only may as well come in the other way there is."""
+    body = body_of(**changed)
+    event = verified(headers_for(body), body)
+
+    assert (is_as_if.get("open_id"), NOW, SHOP_ID) == (event.open_id, event.create_time, event.shop_id)
+
+
 @pytest.mark.parametrize("data", [{}, {"data": None}, {"data": {}}])
 def test_verify_shop__says_no_more(data):
     """Data that is missing or empty is none."""
@@ -172,14 +188,20 @@ def test_verify_shop__not_tiktoks(headers, body, error):
         body_of(type=None),
         body_of(type=6.5),
         body_of(timestamp=None),
-        body_of(timestamp=str(NOW)),
+        body_of(timestamp="soon"),
+        body_of(timestamp="\u0661"),
+        body_of(timestamp="9" * 5000),
+        body_of(timestamp=True),
         body_of(timestamp=10**12),
         body_of(timestamp=10**400),
         body_of(timestamp=-(10**400)),
-        body_of(shop_id=1),
+        body_of(shop_id=True),
+        body_of(shop_id=1.5),
+        body_of(shop_id=[SHOP_ID]),
         body_of(data="{}"),
         body_of(data=[1]),
         body_of(creator_open_id=1),
+        body_of(data={"creator_open_id": 1}),
     ],
 )
 def test_verify_shop__another_body(body):

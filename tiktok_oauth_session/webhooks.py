@@ -324,11 +324,13 @@ def _login_kit_event(said: Any) -> WebhookEvent:
 
 
 def _shop_event(said: Any) -> WebhookEvent:
+    # TikTok's pages show one example of each, so what could as well be written otherwise is read.
+    content, at, shop_id = said.get("data") or {}, said["timestamp"], said.get("shop_id")
     return WebhookEvent(
         f"{said['type']:d}",
         "",
-        said.get("creator_open_id"),
-        said["timestamp"],
-        said.get("data") or {},
-        said.get("shop_id"),
+        said.get("creator_open_id") or content.get("creator_open_id"),
+        int(at) if type(at) is str and _TIME.fullmatch(at) else at,
+        content,
+        str(shop_id) if type(shop_id) is int else shop_id,
     )

@@ -47,6 +47,16 @@ class Site:
             raise self.trouble
 
 
+class Part(bytes):
+    """A part of a body that knows how many bytes were copied to append it to those before."""
+
+    copied = 0
+
+    def __radd__(self, before):
+        type(self).copied += len(before)
+        return b"".join([before, self])
+
+
 class EndlessBody(io.RawIOBase):
     """A body as WSGI servers hand it in, of which there is always more."""
 

@@ -13,8 +13,8 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from tiktok_oauth_session._plain_errors import WebhookError
 from tiktok_oauth_session._tracebacks import without_variables
@@ -53,6 +53,13 @@ _TYPES = ((str,), (str,), (str, type(None)), (int,), (dict,), (str, type(None)),
 
 #: How many events are remembered before those that are no longer valid are forgotten.
 _FIRST_PURGE = 1_024
+
+
+class Headers(Protocol):
+    """A request's headers, as any framework has them."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Return names and values."""
 
 
 class WebhookEvent(NamedTuple):
@@ -106,7 +113,7 @@ class SeenDeliveries:
 
 @without_variables
 def verify(
-    headers: Mapping[str, str],
+    headers: Headers,
     body: bytes,
     client_secret: str,
     *,
@@ -145,7 +152,7 @@ def verify(
 
 @without_variables
 def verify_shop(
-    headers: Mapping[str, str],
+    headers: Headers,
     body: bytes,
     app_key: str,
     app_secret: str,
@@ -219,7 +226,7 @@ def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None
     return True
 
 
-def _header(headers: Mapping[str, str], wanted: str) -> str:
+def _header(headers: Headers, wanted: str) -> str:
     """Return a header; all of them, as one, if there are more.
 
     Raises:
@@ -231,7 +238,7 @@ def _header(headers: Mapping[str, str], wanted: str) -> str:
     return ",".join(values)
 
 
-def _signed(headers: Mapping[str, str]) -> tuple[str, str]:
+def _signed(headers: Headers) -> tuple[str, str]:
     """Return when a request was signed, and its signature.
 
     Raises:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import StoreError, WebhookError
 from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.webhooks import WebhookEvent, forget, verify
+from tiktok_oauth_session.webhooks import Headers, WebhookEvent, forget, verify
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -22,15 +22,15 @@ def read_body(read: Callable[[int], bytes]) -> bytes:
     Args:
         read: Reads at most so many bytes, and none only at the end.
     """
-    body = b""
+    body = bytearray()
     while len(body) <= BODY_CAP and (more := read(BODY_CAP + 1 - len(body))):
-        body += more
-    return body
+        body.extend(more)
+    return bytes(body)
 
 
 @without_variables
 def take(
-    headers: Mapping[str, str],
+    headers: Headers,
     body: bytes,
     client_key: str,
     client_secret: str,

@@ -247,15 +247,15 @@ class TikTokRouter(Router):
         return answer  # type: ignore[no-any-return]  # the application's
 
     async def _webhook(self, request: Request) -> Response:
-        body = b""
+        body = bytearray()
         async for part in request.stream():
-            body += part
+            body.extend(part)
             if len(body) > BODY_CAP:
                 break
         status = await run_in_threadpool(
             take,
             request.headers,
-            body,
+            bytes(body),
             self._client_key,
             self._options["client_secret"],
             self._options["store"],

@@ -60,6 +60,7 @@ RUN = {
     },
     "docs/shop.md": {
         "tests/test_shop.py::test_page": 4,
+        "tests/test_shop.py::test_page__site": 1,
         "tests/cli/test_cli_docs.py::test_page__examples_parse": 1,
     },
     "docs/stores.md": {

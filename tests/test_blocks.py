@@ -76,7 +76,7 @@ RUN = {
     },
     "docs/webhooks.md": {
         "tests/test_webhooks.py::test_page": 2,
-        "tests/test_shop_webhooks.py::test_page": 1,
+        "tests/test_shop_webhooks.py::site": 1,
         "tests/contrib/test_flask_webhook.py::test_page": 1,
         "tests/contrib/django/test_django_webhook.py::test_page": 1,
         "tests/contrib/test_starlette_webhook.py::test_page": 1,

@@ -10,7 +10,7 @@ import pytest
 from pages import blocks, run
 from servers import require_module
 
-from tiktok_oauth_session import AccountKey, MemoryStore
+from tiktok_oauth_session import SHOP, AccountKey, MemoryStore
 from tiktok_oauth_session.errors import WebhookError
 from tiktok_oauth_session.webhooks import (
     AUTHORIZATION_EXPIRES_SOON,
@@ -316,32 +316,87 @@ def test_forget__another_event(fake, account, type_):
 # --- the page ------------------------------------------------------------------------------------------
 
 
-def test_page(fake, account):
-    """The program of docs/webhooks.md forgets a seller and a creator, and nobody who is unknown to it."""
+@pytest.fixture
+def site(fake, clock, make_session, monkeypatch):
+    """The program of docs/webhooks.md, with an account of a seller who has one shop."""
     require_module("flask")
+    monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
     (recipe,) = [each for each in blocks("docs/webhooks.md") if "verify_shop" in each]
-    store, key = account
+    store = MemoryStore()
+    session = make_session(platform=SHOP, store=store, token_updater=None, redirect_uri=None, scope=None)
+    page, _ = session.authorization_url(service_id=fake.service_id)
+    open_id = session.fetch_token(authorization_response=fake.authorize(page)).open_id
     names = {
         "__name__": "__main__",
         "store": store,
-        "sellers": {SHOP_ID: "neighbour"},
+        "sellers": {SHOP_ID: open_id},
         "APP_KEY": fake.client_key,
         "APP_SECRET": fake.client_secret,
     }
     run(recipe, "webhooks.md", names)
+    clock.advance(60)
+    return names
 
-    def deliver(headers, body):
-        answer = names["app"].test_client().post("/tiktok/shop-webhook", headers=headers, data=body)
-        return answer.status_code, answer.data
 
+def deliver(site, headers, body):
+    """Deliver a webhook; return the answer."""
+    answer = site["app"].test_client().post("/tiktok/shop-webhook", headers=headers, data=body)
+    return answer.status_code, answer.data
+
+
+def test_page__refused(fake, site):
+    """What is not Shop's, or about a shop that nobody knows, changes nothing, and TikTok is not asked."""
     unknown = fake.shop_webhook(SELLER_DEAUTHORIZED, shop_id="another")
     expires = fake.shop_webhook(AUTHORIZATION_EXPIRES_SOON, shop_id=SHOP_ID, expiration_time="tomorrow")
     headers, body = fake.shop_webhook(SELLER_DEAUTHORIZED, shop_id=SHOP_ID)
 
-    assert [(200, b"")] * 2 == [deliver(*each) for each in (unknown, expires)]
-    assert (401, b"") == deliver(headers, body + b" ")
-    assert 2 == len([*store.keys()])
-    assert (200, b"") == deliver(headers, body)
-    assert [key] == [*store.keys()]
-    assert (200, b"") == deliver(*fake.shop_webhook(CREATOR_DEAUTHORIZED, user=key.open_id))
-    assert [] == [*store.keys()]
+    assert [(200, b"")] * 2 == [deliver(site, *each) for each in (unknown, expires)]
+    assert (401, b"") == deliver(site, headers, body + b" ")
+    assert (400, b"") == deliver(site, headers_for(b"{}", fake.client_key, fake.client_secret), b"{}")
+    assert 1 == len([*site["store"].keys()])
+    assert [] == fake.requests_to("shops")
+
+
+def test_page__another_shop_is_left(fake, site):
+    """A seller who has another shop stays connected."""
+    assert (200, b"") == deliver(site, *fake.shop_webhook(SELLER_DEAUTHORIZED, shop_id=SHOP_ID))
+
+    assert 1 == len(fake.requests_to("shops"))
+    assert 1 == len([*site["store"].keys()])
+
+
+@pytest.mark.parametrize("later", [0, 8 * 86_400])
+def test_page__nothing_is_left(fake, clock, site, later):
+    """A seller whose connection has ended is forgotten, also one whose token has to be refreshed to ask."""
+    (key,) = site["store"].keys()
+    fake.remove_connection(key.open_id)
+    clock.advance(later)
+
+    assert (200, b"") == deliver(site, *fake.shop_webhook(SELLER_DEAUTHORIZED, shop_id=SHOP_ID))
+    assert [] == [*site["store"].keys()]
+
+
+def test_page__no_shop_is_left(fake, clock, site):
+    """So is one whose connection lives, without any shop, although its token was refreshed just now."""
+    clock.advance(8 * 86_400)
+    fake.fail("shops", "body", body=b'{"code": 0, "message": "success", "data": {"shops": []}}')
+
+    assert (200, b"") == deliver(site, *fake.shop_webhook(SELLER_DEAUTHORIZED, shop_id=SHOP_ID))
+    assert [] == [*site["store"].keys()]
+
+
+def test_page__tiktok_is_down(fake, site):
+    """While TikTok cannot be asked nobody is forgotten, and it is asked to come again."""
+    fake.fail("shops", "refuse", times=None)
+    signed = fake.shop_webhook(SELLER_DEAUTHORIZED, shop_id=SHOP_ID)
+
+    assert 500 == deliver(site, *signed)[0]
+    assert 1 == len([*site["store"].keys()])
+
+
+def test_page__creator(fake, site):
+    """A creator is whom the event names."""
+    (key,) = site["store"].keys()
+
+    assert (200, b"") == deliver(site, *fake.shop_webhook(CREATOR_DEAUTHORIZED, user=key.open_id))
+    assert [] == [*site["store"].keys()]

@@ -387,6 +387,8 @@ def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session
     caller = threading.Thread(target=lambda: answers.append(session.get(API).status_code))
     caller.start()
     assert spent.wait(20)
+    # The reply comes when the user has gone.
+    clock.advance(1)
     event, known = removed_in(scheme, fake, key.open_id)
     forgetting = threading.Thread(target=lambda: answers.append(forget(store, event, **known)))
     forgetting.start()

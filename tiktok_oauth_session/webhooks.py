@@ -193,9 +193,8 @@ def forget(store: TokenStore, event: WebhookEvent, *, open_id: str | None = None
     """Delete the account whose connection has ended, if that is what an event says.
 
     Waits `LOCK_WAIT_S` for a refresh that is under way. TikTok may deliver an event days late, so an account
-    stays whose token came here after the event, by this machine's clock: its user has logged in again, or
-    TikTok has refreshed it since. (So does one whose refresh was on its way back when the user removed the
-    app; its next call finds out.)
+    stays whose token was asked for after the event, by this machine's clock: its user has logged in again, or
+    TikTok has refreshed it since.
 
     Args:
         store: Where the account is.

@@ -33,12 +33,14 @@ SELLER_DEAUTHORIZED = "6"
 AUTHORIZATION_EXPIRES_SOON = "7"
 #: A creator of Shop's has ended a connection.
 CREATOR_DEAUTHORIZED = "20"
-#: Seconds that a signature may be older than now, or newer. TikTok names none. It delivers again for up to 72
+#: Seconds that a signature may be older than now. TikTok names none. It delivers again for up to 72
 #: hours what was not answered with 200, and does not say whether it signs that anew.
 #: Source: https://developers.tiktok.com/doc/webhooks-overview
 TOLERANCE_S = 259_200.0
-#: The same of Shop's. Its events say when something happened, not when they were sent, and TikTok sends one
-#: again for up to 12 hours.
+#: Seconds that it may be of a time to come, by the clocks of both.
+CLOCK_SKEW_S = 300.0
+#: Seconds that an event of Shop's may be older than now, or newer. It says when something happened, and not
+#: when it was sent, and TikTok sends it again for up to 12 hours.
 SHOP_TOLERANCE_S = 86_400.0
 
 #: Seconds that `forget` waits for an account's lock: as long as a refresh takes at most, with the usual time
@@ -129,7 +131,7 @@ def verify(
         client_secret: The app's secret, which is the key of the signature.
         client_key: Whose secret that is. If None, whoever knows the secret, such as a sandbox's, can tell of
             the users of another app that shares the store.
-        tolerance: Seconds that its time may differ from now.
+        tolerance: Seconds that the signature may be old, or ahead, if that is less than `CLOCK_SKEW_S`.
         seen: Tells what was dealt with before, which is refused: a `SeenDeliveries`, or something alike on
             what all machines share. Note the event there when you have dealt with it.
 
@@ -143,7 +145,7 @@ def verify(
     sent_at, signature = _signed(headers)
     signed = f"{sent_at}.".encode() + body
     _require_signature(signature, signed, client_secret)
-    _require_current(int(sent_at), tolerance)
+    _require_current(int(sent_at), tolerance, ahead=min(tolerance, CLOCK_SKEW_S))
     event = _event(body, _login_kit_event)
     if client_key is not None and event.client_key != client_key:
         raise WebhookError("The webhook is of another app.", error="client_mismatch")
@@ -185,7 +187,7 @@ def verify_shop(
     signed = app_key.encode() + body
     _require_signature(signature, signed, app_secret)
     event = _event(body, _shop_event)._replace(client_key=app_key)
-    _require_current(event.create_time, tolerance)
+    _require_current(event.create_time, tolerance, ahead=tolerance)
     return _unseen(event, signed, event.create_time + tolerance, seen)
 
 
@@ -275,17 +277,17 @@ def _require_signature(signature: str, signed: bytes, secret: str) -> None:
         )
 
 
-def _require_current(sent_at: int, tolerance: float) -> None:
+def _require_current(sent_at: int, tolerance: float, *, ahead: float) -> None:
     """Look at when a webhook was signed.
 
     Raises:
-        WebhookError: It is too old, or of a time to come.
+        WebhookError: It is too old, or too far ahead.
     """
     age = time.time() - sent_at
-    if not abs(age) <= tolerance:
-        when = "ago" if age > 0 else "from now"
+    if not -ahead <= age <= tolerance:
+        when, tolerated = ("ago", tolerance) if age > 0 else ("from now", ahead)
         raise WebhookError(
-            f"The webhook was signed {abs(age):.0f} s {when}, and {tolerance:g} s are tolerated.",
+            f"The webhook was signed {abs(age):.0f} s {when}, and {tolerated:g} s are tolerated.",
             error="signature_expired",
         )
 

@@ -19,5 +19,6 @@ SERVED = {"shop": shop, "business": lambda fake: BUSINESS}
 UNSERVED = [
     (SHOP, "TikTok Shop needs the service_id"),
     (SHOP_US, r"TikTok Shop \(US\) needs the service_id"),
+    (BUSINESS, "TikTok for Business needs the scope that is registered for your app: set it"),
     (BUSINESS_ADVERTISER, r"TikTok for Business \(advertiser\) does not say whose a token is"),
 ]

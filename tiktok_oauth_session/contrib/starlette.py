@@ -114,7 +114,9 @@ class TikTokRouter(Router):
         **options: Any,
     ) -> None:
         platform = options.get("platform", LOGIN_KIT)
-        if complaint := complaint_about_redirect_uri(redirect_uri) or complaint_about_platform(platform):
+        if complaint := complaint_about_redirect_uri(redirect_uri) or complaint_about_platform(
+            platform, scope
+        ):
             raise ValueError(complaint)
         path = urlsplit(redirect_uri).path
         prefix = path.rstrip("/").rpartition("/")[0]

@@ -272,6 +272,7 @@ def test_token_store__encrypted(sqlite_project):
         ({"TIKTOK_OAUTH_PLATFORM": "LOGIN_KIT"}, ["tiktok_oauth.E002"]),
         ({"TIKTOK_OAUTH_PLATFORM": SHOP}, ["tiktok_oauth.E005"]),
         ({"TIKTOK_OAUTH_PLATFORM": BUSINESS_ADVERTISER}, ["tiktok_oauth.E005"]),
+        ({"TIKTOK_OAUTH_PLATFORM": BUSINESS, "TIKTOK_OAUTH_SCOPE": None}, ["tiktok_oauth.E005"]),
         ({"TIKTOK_OAUTH_PLATFORM": BUSINESS}, []),
         ({"TIKTOK_OAUTH_REDIRECT_URI": "http://127.0.0.1:*/callback/"}, ["tiktok_oauth.E004"]),
         ({"TIKTOK_OAUTH_REDIRECT_URI": "http://127.0.0.1:8000/callback/"}, []),

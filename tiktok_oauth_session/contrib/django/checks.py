@@ -25,7 +25,9 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     if not isinstance(platform, Platform | None):
         hint = "Such as tiktok_oauth_session.LOGIN_KIT, or leave it out."
         found.append(Error("TIKTOK_OAUTH_PLATFORM is no Platform.", hint=hint, id="tiktok_oauth.E002"))
-    elif platform and (complaint := complaint_about_platform(platform)):
+    elif platform and (
+        complaint := complaint_about_platform(platform, getattr(settings, "TIKTOK_OAUTH_SCOPE", None))
+    ):
         found.append(Error(complaint, id="tiktok_oauth.E005"))
     if complaint := complaint_about_redirect_uri(getattr(settings, "TIKTOK_OAUTH_REDIRECT_URI", None)):
         hint = "Write the port into TIKTOK_OAUTH_REDIRECT_URI, or leave it out."

@@ -88,7 +88,7 @@ def make_tiktok_blueprint(
             platform could succeed.
     """
     platform = session_options.get("platform", LOGIN_KIT)
-    if complaint := complaint_about_redirect_uri(redirect_uri) or complaint_about_platform(platform):
+    if complaint := complaint_about_redirect_uri(redirect_uri) or complaint_about_platform(platform, scope):
         raise ValueError(complaint)
     return TikTokBlueprint(
         "tiktok",

@@ -64,6 +64,7 @@ RUN = {
     },
     "docs/shop.md": {
         "tests/test_shop.py::test_page": 4,
+        "tests/test_shop.py::test_page__site": 1,
         "tests/cli/test_platform.py::test_page__shop": 2,
     },
     "docs/stores.md": {
@@ -79,7 +80,7 @@ RUN = {
     },
     "docs/webhooks.md": {
         "tests/test_webhooks.py::test_page": 2,
-        "tests/test_shop_webhooks.py::test_page": 1,
+        "tests/test_shop_webhooks.py::site": 1,
         "tests/contrib/test_flask_webhook.py::test_page": 1,
         "tests/contrib/django/test_django_webhook.py::test_page": 1,
         "tests/contrib/test_starlette_webhook.py::test_page": 1,

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from pages import blocks, run
+from servers import require_module
 from surfaces import SURFACES
 
 from tiktok_oauth_session import (
@@ -277,12 +278,30 @@ def test_from_reply__list_of_scopes():
 # --- the page ------------------------------------------------------------------------------------------
 
 
+def test_page__site(fake, monkeypatch, tmp_path):
+    """The site of the page logs a seller in, and calls the API for them with a signature."""
+    require_module("flask_dance")
+    monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
+    monkeypatch.chdir(tmp_path)
+    names = {"APP_KEY": fake.client_key, "APP_SECRET": fake.client_secret, "SERVICE_ID": fake.service_id}
+    begin, *_, site = blocks(PAGE)
+    run(begin, PAGE, names)
+    names |= {"__name__": "__main__", "SECRET_KEY": "fake"}
+    run(site, PAGE, names)
+    seller = names["app"].test_client()
+    callback = urlsplit(fake.authorize(seller.get("/tiktok").headers["Location"]))
+    came = seller.get(f"/tiktok/authorized?{callback.query}")
+
+    assert 302 == came.status_code
+    assert fake.users[0].display_name == seller.get("/").json["shops"][0]["name"]
+
+
 def test_page(fake, monkeypatch, tmp_path, capsys):
     """The programs of the page log in, and call the API with a signature."""
     monkeypatch.setattr("requests.sessions.HTTPAdapter", fake.adapter)
     monkeypatch.chdir(tmp_path)
     names = {"APP_KEY": fake.client_key, "APP_SECRET": fake.client_secret, "SERVICE_ID": fake.service_id}
-    begin, call, cipher, creator = blocks(PAGE)
+    begin, call, cipher, creator, _ = blocks(PAGE)
     run(begin, PAGE, names)
     names["callback"] = fake.authorize(names["url"])
     run(call, PAGE, names)

@@ -11,13 +11,14 @@ from child_processes import let_refreshes_end
 from pages import blocks, run
 from servers import require_module
 
-from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, TikTokToken
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, StoreError, TikTokToken
 from tiktok_oauth_session.errors import WebhookError
+from tiktok_oauth_session.testing import FakeTikTok
 from tiktok_oauth_session.webhooks import (
     AUTHORIZATION_REMOVED,
     CREATOR_DEAUTHORIZED,
     SELLER_DEAUTHORIZED,
-    SeenSignatures,
+    SeenDeliveries,
     WebhookEvent,
     forget,
     verify,
@@ -31,6 +32,8 @@ DOCUMENTED = (
     b'{"client_key": "bwo2m45353a6k85", "event": "authorization.removed", "create_time": 1615338610, '
     b'"user_openid": "act.example12345Example12345Example", "content": "{\\"reason\\": 1 }"}'
 )
+#: Its fields before those of the delivery.
+TOLD = slice(0, 6)
 API = "/v2/user/info/?fields=open_id"
 
 
@@ -49,6 +52,13 @@ def _now(clock):
     clock.now = float(NOW)
 
 
+class DeadStore(MemoryStore):
+    """A store whose disk is full."""
+
+    def load(self, key):
+        raise StoreError("The disk of the tokens is full.")
+
+
 # --- what TikTok has signed ----------------------------------------------------------------------------
 
 
@@ -64,6 +74,8 @@ def test_verify__documented(name):
         "act.example12345Example12345Example",
         1_615_338_610,
         {"reason": 1},
+        delivery_id=hashlib.sha256(f"{NOW}.".encode() + DOCUMENTED).hexdigest(),
+        valid_until=NOW + 259_200,
     )
 
 
@@ -81,7 +93,7 @@ def test_verify__of_the_fake(fake):
     headers, body = fake.webhook("post.publish.complete", fake.users[0], publish_id="v_pub.1")
     event = verify(headers, body, fake.client_secret)
 
-    assert event == (
+    assert event[TOLD] == (
         "post.publish.complete",
         fake.client_key,
         fake.users[0].open_id,
@@ -118,7 +130,7 @@ GOOD = signature_of(DOCUMENTED)
         (headers_for(DOCUMENTED, secret="another"), DOCUMENTED, "signature_mismatch"),
         (headers_for(DOCUMENTED), DOCUMENTED + b"\n", "signature_mismatch"),
         ({"TikTok-Signature": f"t={NOW + 1},s={GOOD}"}, DOCUMENTED, "signature_mismatch"),
-        (headers_for(DOCUMENTED, NOW - 301), DOCUMENTED, "signature_expired"),
+        (headers_for(DOCUMENTED, NOW - 259_201), DOCUMENTED, "signature_expired"),
         (headers_for(DOCUMENTED, NOW + 301), DOCUMENTED, "signature_expired"),
         (headers_for(DOCUMENTED, 0), DOCUMENTED, "signature_expired"),
     ],
@@ -128,7 +140,7 @@ def test_verify__not_tiktoks(headers, body, error):
     with pytest.raises(WebhookError) as caught:
         verify(headers, body, SECRET)
 
-    assert error == caught.value.error
+    assert (error, 401) == (caught.value.error, caught.value.answer)
     assert not any(secret in repr(caught.value) for secret in (SECRET, GOOD))
 
 
@@ -158,7 +170,24 @@ def test_verify__another_body(body):
     with pytest.raises(WebhookError) as caught:
         verify(headers_for(body), body, SECRET)
 
-    assert "invalid_body" == caught.value.error
+    assert ("invalid_body", 400) == (caught.value.error, caught.value.answer)
+
+
+def test_verify__another_app():
+    """Whoever knows one app's secret tells nothing of the users of another, if the app is named."""
+    headers = headers_for(DOCUMENTED)
+
+    assert verify(headers, DOCUMENTED, SECRET, client_key="bwo2m45353a6k85")
+    for client_key in ("another-app", ""):
+        with pytest.raises(WebhookError, match="of another app") as caught:
+            verify(headers, DOCUMENTED, SECRET, client_key=client_key)
+        assert ("client_mismatch", 400) == (caught.value.error, caught.value.answer)
+
+
+@pytest.mark.parametrize("sent_at", [NOW - 259_200, NOW, NOW + 300])
+def test_verify__current(sent_at):
+    """A signature counts for as long as TikTok may deliver it again, and five minutes before its time."""
+    assert verify(headers_for(DOCUMENTED, sent_at), DOCUMENTED, SECRET)
 
 
 @pytest.mark.parametrize("sent_at", [NOW - 10, NOW, NOW + 10])
@@ -166,32 +195,65 @@ def test_verify__tolerance(sent_at):
     """The tolerance is the caller's, in both directions."""
     assert verify(headers_for(DOCUMENTED, sent_at), DOCUMENTED, SECRET, tolerance=10)
     with pytest.raises(WebhookError, match="are tolerated"):
-        verify(headers_for(DOCUMENTED, sent_at), DOCUMENTED, SECRET, tolerance=-1)
+        verify(headers_for(DOCUMENTED, sent_at), DOCUMENTED, SECRET, tolerance=-1 if sent_at == NOW else 9)
 
 
 def test_verify__replayed(clock):
-    """Where somebody remembers, a webhook is taken once, for as long as its signature is valid."""
-    seen = SeenSignatures()
+    """What was noted as dealt with is refused, for as long as its signature is valid, and is answered 200."""
+    seen = SeenDeliveries()
     headers = headers_for(DOCUMENTED)
-    verify(headers, DOCUMENTED, SECRET, is_new=seen)
+    seen.note(verify(headers, DOCUMENTED, SECRET, seen=seen))
     shouted = {name: value.replace(GOOD, GOOD.upper()) for name, value in headers.items()}
     for again in (headers, shouted):
         with pytest.raises(WebhookError) as caught:
-            verify(again, DOCUMENTED, SECRET, is_new=seen)
-        assert "replayed" == caught.value.error
+            verify(again, DOCUMENTED, SECRET, seen=seen)
+        assert ("replayed", 200) == (caught.value.error, caught.value.answer)
 
-    clock.advance(600)
-    later = headers_for(DOCUMENTED, NOW + 600)
-    verify(later, DOCUMENTED, SECRET, is_new=seen)
-    assert 1 == len(seen._until), "what is no longer valid is not remembered"
+    clock.advance(1)
+    assert verify(headers_for(DOCUMENTED, NOW + 1), DOCUMENTED, SECRET, seen=seen), "it is another delivery"
+
+
+def test_verify__not_dealt_with_yet(fake, clock, account):
+    """What could not be done is done when TikTok comes again: an event is not noted before."""
+    store, key = account
+    clock.advance(60)
+    signed = fake.webhook(AUTHORIZATION_REMOVED, key.open_id, reason=1)
+    seen = SeenDeliveries()
+
+    def take(answer):
+        event = verify(*signed, fake.client_secret, seen=seen)
+        answer(event)
+        seen.note(event)
+
+    with pytest.raises(StoreError):
+        take(lambda event: forget(DeadStore(), event))
+    take(lambda event: forget(store, event))
+    assert store.load(key) is None
+    with pytest.raises(WebhookError, match="dealt with before"):
+        take(lambda event: forget(store, event))
+
+
+def test_seen_deliveries__purges_now_and_then(clock):
+    """What is no longer valid is forgotten, and not by looking at all of it at each event."""
+    seen, event, memories = SeenDeliveries(), WebhookEvent("e", "k", None, NOW, {}), []
+    for number in range(20_000):
+        clock.advance(1)
+        seen.note(event._replace(delivery_id=str(number), valid_until=clock.now + 300))
+        if not memories or memories[-1] is not seen._until:
+            memories.append(seen._until)
+        assert len(seen._until) <= 1_024
+
+    assert 20_000 / 1_024 < len(memories) < 40, "each made anew when it had doubled"
+    assert seen(event._replace(delivery_id="19700"))
+    assert not seen(event._replace(delivery_id="0"))
 
 
 def test_verify__forged_ones_are_not_remembered():
-    """Only what TikTok has signed is noted: nobody fills a memory, or uses up a signature, from outside."""
+    """Only what TikTok has signed is looked for: nobody finds out from outside what was noted."""
     asked = []
-    for headers in (headers_for(DOCUMENTED, secret="another"), headers_for(DOCUMENTED, NOW - 301)):
+    for headers in (headers_for(DOCUMENTED, secret="another"), headers_for(DOCUMENTED, NOW - 259_201)):
         with pytest.raises(WebhookError):
-            verify(headers, DOCUMENTED, SECRET, is_new=lambda *given: asked.append(given))
+            verify(headers, DOCUMENTED, SECRET, seen=asked.append)
 
     assert [] == asked
 
@@ -200,23 +262,6 @@ def test_verify__without_a_secret():
     """With an empty secret anybody could sign: that is an error of the program's, whatever has come."""
     with pytest.raises(ValueError, match="secret is empty"):
         verify(headers_for(DOCUMENTED, secret=""), DOCUMENTED, "")
-
-
-def test_verify__by_many_at_once():
-    """Of many that come at once with one signature, one is new."""
-    seen, begin, answers = SeenSignatures(), threading.Barrier(20), []
-
-    def ask():
-        begin.wait(20)
-        answers.append(seen("signature", NOW + 300))
-
-    threads = [threading.Thread(target=ask) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(20)
-
-    assert [False] * 19 + [True] == sorted(answers)
 
 
 def test_verify__in_constant_time(monkeypatch):
@@ -311,6 +356,17 @@ def test_forget__nobody_says_whose(account):
     assert store.load(key) is not None
 
 
+def test_forget__waits_less_than_a_web_server(fake, clock, account, monkeypatch):
+    """It gives the lock up before a web server gives the request up."""
+    store, key = account
+    clock.advance(60)
+    event, asked, try_lock = removed(fake, key.open_id), [], store.try_lock
+    monkeypatch.setattr(store, "try_lock", lambda *of, timeout: asked.append(timeout) or try_lock(*of))
+
+    assert forget(store, event)
+    assert [25.0] == asked
+
+
 def removed_in(scheme, fake, open_id):
     """Return the event of a scheme that ends an account, and what `forget` has to be told of it."""
     if scheme == AUTHORIZATION_REMOVED:
@@ -337,6 +393,8 @@ def test_forget__while_a_refresh_is_under_way(fake, clock, account, make_session
     caller = threading.Thread(target=lambda: answers.append(session.get(API).status_code))
     caller.start()
     assert spent.wait(20)
+    # The reply comes when the user has gone.
+    clock.advance(1)
     event, known = removed_in(scheme, fake, key.open_id)
     forgetting = threading.Thread(target=lambda: answers.append(forget(store, event, **known)))
     forgetting.start()
@@ -362,10 +420,11 @@ def test_page(fake, clock, account):
     require_module("flask")
     application, on_many_machines = [
         next(block for block in blocks("docs/webhooks.md") if words in block)
-        for words in ("import forget, verify\n", "def is_new")
+        for words in ("import forget, verify\n", "redis.exists")
     ]
     store, key = account
-    names = {"__name__": "__main__", "store": store, "CLIENT_SECRET": fake.client_secret}
+    app = {"CLIENT_KEY": fake.client_key, "CLIENT_SECRET": fake.client_secret}
+    names = {"__name__": "__main__", "store": store, **app}
     run(application, "webhooks.md", names)
     client = names["app"].test_client()
     clock.advance(60)
@@ -373,6 +432,10 @@ def test_page(fake, clock, account):
     forged = client.post("/tiktok/webhook", headers=headers, data=body.replace(b"1}", b"2}"))
 
     assert (401, b"") == (forged.status_code, forged.data)
+    other = FakeTikTok(client_key="another-app", client_secret=fake.client_secret, clock=fake.now)
+    headers_of_other, body_of_other = other.webhook(AUTHORIZATION_REMOVED)
+    refused = client.post("/tiktok/webhook", headers=headers_of_other, data=body_of_other)
+    assert (400, b"") == (refused.status_code, refused.data)
     assert store.load(key) is not None
     answers = [client.post("/tiktok/webhook", headers=headers, data=body) for _ in range(2)]
     assert [(200, b"")] * 2 == [(answer.status_code, answer.data) for answer in answers]
@@ -383,14 +446,21 @@ def test_page(fake, clock, account):
     class Redis:
         """As much of a Redis as the page asks for."""
 
-        def set(self, name, value, *, nx, exat):
-            assert nx
-            return None if name in noted else noted.setdefault(name, exat)
+        def exists(self, name):
+            return int(name in noted)
 
-    names = {"redis": Redis()}
+        def set(self, name, value, *, exat):
+            noted[name] = exat
+
+    names |= {"redis": Redis(), "store": DeadStore()}
     run(on_many_machines, "webhooks.md", names)
-    verify(headers, body, fake.client_secret, is_new=names["is_new"])
-    with pytest.raises(WebhookError) as caught:
-        verify(headers, body, fake.client_secret, is_new=names["is_new"])
-    assert "replayed" == caught.value.error
-    assert [NOW + 361] == list(noted.values())
+    clock.advance(1)
+    signed = fake.webhook(AUTHORIZATION_REMOVED, key.open_id, reason=1)
+    with pytest.raises(StoreError):
+        names["take"](*signed)
+    assert {} == noted
+    names["store"] = store
+    names["take"](*signed)
+    with pytest.raises(WebhookError, match="dealt with before"):
+        names["take"](*signed)
+    assert [NOW + 259_262] == list(noted.values())

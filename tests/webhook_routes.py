@@ -7,12 +7,13 @@ import hmac
 import io
 import json
 import logging
+import threading
 import time
 import traceback
 
 import pytest
 
-from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, StoreError
+from tiktok_oauth_session import AccountKey, MemoryStore, ReauthorizationRequired, StoreError, webhooks
 from tiktok_oauth_session.contrib._webhooks import BODY_CAP
 from tiktok_oauth_session.webhooks import AUTHORIZATION_REMOVED
 
@@ -46,6 +47,16 @@ class Site:
             raise self.trouble
 
 
+class Part(bytes):
+    """A part of a body that knows how many bytes were copied to append it to those before."""
+
+    copied = 0
+
+    def __radd__(self, before):
+        type(self).copied += len(before)
+        return b"".join([before, self])
+
+
 class EndlessBody(io.RawIOBase):
     """A body as WSGI servers hand it in, of which there is always more."""
 
@@ -75,9 +86,9 @@ def without(body, name):
     return json.dumps({each: value for each, value in json.loads(body).items() if each != name}).encode()
 
 
-def with_content(body, content):
-    """Return a body with other content."""
-    return json.dumps({**json.loads(body), "content": content}).encode()
+def with_(body, **changed):
+    """Return a body with other fields."""
+    return json.dumps({**json.loads(body), **changed}).encode()
 
 
 REFUSED = {
@@ -85,12 +96,13 @@ REFUSED = {
     "malformed signature": (401, lambda fake, body: ({"TikTok-Signature": "fake"}, body)),
     "wrong secret": (401, lambda fake, body: signed(fake, body, secret="another")),
     "wrong body": (401, lambda fake, body: (signed(fake, body)[0], body + b" ")),
-    "too old": (401, lambda fake, body: signed(fake, body, sent_at=int(time.time()) - 301)),
+    "too old": (401, lambda fake, body: signed(fake, body, sent_at=int(time.time()) - 259_201)),
     "not JSON": (400, lambda fake, body: signed(fake, b"no JSON")),
     "not UTF-8": (400, lambda fake, body: signed(fake, b"\xff\x00")),
     "empty": (400, lambda fake, body: signed(fake, b"")),
-    "content is not JSON": (400, lambda fake, body: signed(fake, with_content(body, "{"))),
+    "content is not JSON": (400, lambda fake, body: signed(fake, with_(body, content="{"))),
     "nobody's": (400, lambda fake, body: signed(fake, without(body, "user_openid"))),
+    "another app's": (400, lambda fake, body: signed(fake, with_(body, client_key="another-app"))),
     "too large": (413, lambda fake, body: signed(fake, body.ljust(BODY_CAP + 1))),
 }
 
@@ -136,6 +148,13 @@ class WebhookRoute:
         site.store.save(key, issue())
         assert (200, b"") == site.deliver(*removal)
         assert site.store.load(key) is not None
+
+    def test_removed__delivered_late(self, clock, site, key, removal):
+        """What TikTok delivers again for the last time, three days later, is taken if not signed anew."""
+        clock.advance(72 * 3600)
+
+        assert (200, b"") == site.deliver(*removal)
+        assert site.store.load(key) is None
 
     def test_another_event(self, fake, site, key):
         """The application is told of every event, and nobody is forgotten for another one."""
@@ -195,6 +214,28 @@ class WebhookRoute:
         site.store.is_down = False
         assert (200, b"") == site.deliver(*removal)
         assert (1, None) == (len(site.told), site.store.load(key))
+
+    def test_locked(self, site, key, removal, monkeypatch, caplog):
+        """While somebody holds the account's lock for too long, TikTok is asked to come again."""
+        monkeypatch.setattr(webhooks, "LOCK_WAIT_S", 0.0)
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold():
+            with site.store.lock(key):
+                held.set()
+                go_on.wait(20)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert held.wait(20)
+        assert (503, b"") == site.deliver(*removal)
+        assert [] == site.told
+        assert "was not free within" in caplog.text
+
+        go_on.set()
+        holder.join(20)
+        assert (200, b"") == site.deliver(*removal)
+        assert site.store.load(key) is None
 
     def test_application_fails(self, fake, site, key, removal, caplog):
         """The account is gone whatever the application does; TikTok is asked to come again."""

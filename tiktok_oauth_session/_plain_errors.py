@@ -83,8 +83,13 @@ class WebhookError(TikTokOAuthError):
     """A request that came as a webhook is not to be believed.
 
     Its ``error`` is ``signature_missing``, ``signature_malformed``, ``signature_mismatch``,
-    ``signature_expired``, ``replayed`` or ``invalid_body``.
+    ``signature_expired``, ``invalid_body``, ``client_mismatch`` or ``replayed``.
     """
+
+    @property
+    def answer(self) -> int:
+        """The HTTP status to answer with: 400 to what is signed and means nothing here, 200 to a replay."""
+        return {"invalid_body": 400, "client_mismatch": 400, "replayed": 200}.get(self.error or "", 401)
 
 
 class StoreError(TikTokOAuthError):

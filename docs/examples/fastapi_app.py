@@ -22,7 +22,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.middleware.sessions import SessionMiddleware
 
-from tiktok_oauth_session import LOGIN_KIT, APIError, ReauthorizationRequired, unwrap
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, APIError, ReauthorizationRequired, unwrap
 from tiktok_oauth_session.contrib.httpx import TikTokAuth
 from tiktok_oauth_session.contrib.starlette import TikTokRouter
 from tiktok_oauth_session.stores.sql import SQLStore
@@ -91,10 +91,13 @@ def log_out(request: Request) -> RedirectResponse:
 @app.post("/disconnect")
 def disconnect(request: Request) -> RedirectResponse:
     """End the connection, at TikTok and here."""
-    with contextlib.suppress(ReauthorizationRequired):  # not logged in, or the app was removed at TikTok
+    with contextlib.suppress(ReauthorizationRequired):  # not logged in
         session = tiktok.session(request)
-        if session.authorized:
-            session.revoke_token()
+        try:
+            if session.authorized:
+                session.revoke_token()
+        except ReauthorizationRequired:  # they have removed the app at TikTok themselves
+            store.delete(AccountKey(session.client_id, session.open_id))
     tiktok.log_out(request)
     return RedirectResponse("/", 303)
 

@@ -10,7 +10,6 @@ somewhere else, as a fake one is:
     tiktok-oauth fake --redirect-uri http://127.0.0.1:8000/tiktok/authorized
 """
 
-import contextlib
 import math
 import os
 
@@ -18,7 +17,7 @@ import requests
 from flask import Flask, redirect, render_template_string
 from sqlalchemy import create_engine
 
-from tiktok_oauth_session import LOGIN_KIT, ReauthorizationRequired, TikTokOAuthError, unwrap
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, ReauthorizationRequired, TikTokOAuthError, unwrap
 from tiktok_oauth_session.contrib.flask_dance import make_tiktok_blueprint, tiktok
 from tiktok_oauth_session.stores.sql import SQLStore
 
@@ -89,8 +88,10 @@ def log_out():
 def disconnect():
     """End the connection, at TikTok and here."""
     if tiktok.authorized:
-        with contextlib.suppress(ReauthorizationRequired):  # they have removed the app at TikTok themselves
+        try:
             tiktok.revoke_token()
+        except ReauthorizationRequired:  # they have removed the app at TikTok themselves
+            store.delete(AccountKey(tiktok.client_id, tiktok.open_id))
     del blueprint.token
     return redirect("/")
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from servers import require_module
+from site_platforms import SERVED, UNSERVED
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
@@ -198,6 +199,38 @@ def test_login__endpoints(fake, browser, store, endpoint):
     assert [1, 1] == [len(fake.requests_to(each)) for each in ("token", "refresh")]
     assert 0 == fake.reuse_attempts
     assert not store.blocked_the_loop
+
+
+@pytest.mark.parametrize("surface", SERVED)
+def test_login__on_another_platform(fake, server, store, surface):
+    """A seller of Shop's logs in with the portal's link, and the holder of a Business account as anybody."""
+    tiktok = TikTokRouter(
+        fake.client_key,
+        client_secret=fake.client_secret,
+        redirect_uri=REDIRECT_URI,
+        store=store,
+        scope="user.info.basic",
+        platform=SERVED[surface](fake).at(server.url),
+    )
+    browser = Browser(fake, fastapi_app(tiktok))
+
+    assert (303, "/") == ((came := browser.log_in()).status_code, came.headers["Location"])
+    assert [AccountKey(fake.client_key, fake.users[0].open_id)] == [*store.keys()]
+    assert fake.users[0].open_id == browser.web_session["tiktok_open_id"]
+    assert [surface] == [each.surface for each in fake.requests_to("token")]
+
+
+@pytest.mark.parametrize(("platform", "words"), UNSERVED)
+def test_router__of_a_platform_that_cannot_be_served(fake, store, platform, words):
+    """A platform on which every login would fail is refused before the first one."""
+    with pytest.raises(ValueError, match=words):
+        TikTokRouter(
+            fake.client_key,
+            client_secret=fake.client_secret,
+            redirect_uri=REDIRECT_URI,
+            store=store,
+            platform=platform,
+        )
 
 
 def test_login__visitor_keeps_no_token(fake, browser, store):

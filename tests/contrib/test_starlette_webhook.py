@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from pages import blocks, run
 from servers import require_module
-from webhook_routes import PATH, READ_BEFORE, Site, WebhookRoute
+from webhook_routes import PATH, READ_BEFORE, Part, Site, WebhookRoute
 
 for each in ("fastapi", "httpx2"):
     require_module(each)
@@ -124,6 +124,25 @@ class TestStarlette(WebhookRoute):
 
         assert (200, b"") == deaf.deliver(*removal)
         assert deaf.store.load(key) is None
+
+
+def test_many_parts(fake):
+    """A body in many parts is not copied anew for each."""
+    Part.copied = 0
+    site = StarletteSite(fake, starlette, None)
+    left, sent = [Part(b" ")] * 1000, []
+
+    async def receive():
+        part = left.pop()
+        return {"type": "http.request", "body": part, "more_body": bool(left)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": PATH, "headers": [], "query_string": b""}
+    asyncio.run(site.app(scope, receive, send))
+
+    assert (401, [], 0) == (sent[0]["status"], left, Part.copied)
 
 
 def test_page(fake):

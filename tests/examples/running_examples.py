@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,12 @@ class Running:
                 yield self
             finally:
                 self._server.stop()
+
+    def stored(self, open_id):
+        """Return how many tokens the store has of somebody."""
+        with contextlib.closing(sqlite3.connect(self.database)) as database:
+            ((number,),) = database.execute("SELECT count(*) FROM tiktok_tokens WHERE open_id = ?", [open_id])
+        return number
 
     @property
     def log(self):

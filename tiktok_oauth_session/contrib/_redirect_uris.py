@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def complaint_about(redirect_uri: str | None) -> str:
+def complaint_about_redirect_uri(redirect_uri: str | None) -> str:
     """Return why a redirect URI is none of a web application's; an empty string if there is nothing to say.
 
     Source: https://developers.tiktok.com/doc/login-kit-desktop (a registered ``*`` stands for any port)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from tiktok_oauth_session._tracebacks import without_variables
 from tiktok_oauth_session.errors import StoreError, WebhookError
 from tiktok_oauth_session.stores import TokenStore
-from tiktok_oauth_session.webhooks import WebhookEvent, forget, verify
+from tiktok_oauth_session.webhooks import Headers, WebhookEvent, forget, verify
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -22,16 +22,17 @@ def read_body(read: Callable[[int], bytes]) -> bytes:
     Args:
         read: Reads at most so many bytes, and none only at the end.
     """
-    body = b""
+    body = bytearray()
     while len(body) <= BODY_CAP and (more := read(BODY_CAP + 1 - len(body))):
-        body += more
-    return body
+        body.extend(more)
+    return bytes(body)
 
 
 @without_variables
 def take(
-    headers: Mapping[str, str],
+    headers: Headers,
     body: bytes,
+    client_key: str,
     client_secret: str,
     store: TokenStore | None,
     tell: Callable[[WebhookEvent], object],
@@ -43,6 +44,7 @@ def take(
     Args:
         headers: The request's headers.
         body: Its body, as it was received.
+        client_key: The app's client key: what is signed with its secret may be about no other.
         client_secret: The app's secret.
         store: Where accounts are forgotten; None where only the application can.
         tell: Tells the application of an event, whatever it is.
@@ -53,9 +55,9 @@ def take(
     if len(body) > BODY_CAP:
         return _refused(413, "its body has more than a mebibyte")
     try:
-        event = verify(headers, body, client_secret)
+        event = verify(headers, body, client_secret, client_key=client_key)
     except WebhookError as error:
-        return _refused(400 if error.error == "invalid_body" else 401, error)
+        return _refused(error.answer, error)
     try:
         if store is not None:
             forget(store, event)

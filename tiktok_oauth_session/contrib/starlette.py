@@ -28,7 +28,8 @@ from tiktok_oauth_session.contrib._error_responses import (
     retry_after,
     status_of,
 )
-from tiktok_oauth_session.contrib._redirect_uris import complaint_about
+from tiktok_oauth_session.contrib._platforms import complaint_about_platform
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about_redirect_uri
 from tiktok_oauth_session.contrib._webhooks import BODY_CAP, take
 from tiktok_oauth_session.errors import (
     AuthorizationError,
@@ -39,6 +40,7 @@ from tiktok_oauth_session.errors import (
     TokenError,
     TokenNotSaved,
 )
+from tiktok_oauth_session.platforms import LOGIN_KIT
 from tiktok_oauth_session.session import TikTokOAuth2Session
 from tiktok_oauth_session.stores import TokenStore
 from tiktok_oauth_session.webhooks import WebhookEvent
@@ -95,7 +97,8 @@ class TikTokRouter(Router):
         **options: As for `TikTokOAuth2Session`: ``platform``, ``pkce`` and others.
 
     Raises:
-        ValueError: The redirect URI's last part is ``login`` or ``webhook``, or its port is ``*``.
+        ValueError: The redirect URI ends in ``/login`` or ``/webhook``, or its port is ``*``; or no login
+            on this platform could succeed.
     """
 
     def __init__(
@@ -110,7 +113,10 @@ class TikTokRouter(Router):
         on_webhook: OnWebhook | None = None,
         **options: Any,
     ) -> None:
-        if complaint := complaint_about(redirect_uri):
+        platform = options.get("platform", LOGIN_KIT)
+        if complaint := complaint_about_redirect_uri(redirect_uri) or complaint_about_platform(
+            platform, scope
+        ):
             raise ValueError(complaint)
         path = urlsplit(redirect_uri).path
         prefix = path.rstrip("/").rpartition("/")[0]
@@ -247,15 +253,16 @@ class TikTokRouter(Router):
         return answer  # type: ignore[no-any-return]  # the application's
 
     async def _webhook(self, request: Request) -> Response:
-        body = b""
+        body = bytearray()
         async for part in request.stream():
-            body += part
+            body.extend(part)
             if len(body) > BODY_CAP:
                 break
         status = await run_in_threadpool(
             take,
             request.headers,
-            body,
+            bytes(body),
+            self._client_key,
             self._options["client_secret"],
             self._options["store"],
             functools.partial(self._tell, request),

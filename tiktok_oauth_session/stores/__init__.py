@@ -360,8 +360,10 @@ def _whoever_calls() -> object:
 
 
 @contextlib.contextmanager
-def required(held: AbstractContextManager[bool], key: AccountKey) -> Iterator[None]:
-    """Hold a lock that tells whether it could be had, or fail.
+def required(
+    held: AbstractContextManager[bool], key: AccountKey, *, timeout: float = LOCK_TIMEOUT_S
+) -> Iterator[None]:
+    """Hold a lock that tells whether it could be had in so many seconds, or fail.
 
     Raises:
         StoreError: It could not be had.
@@ -369,7 +371,7 @@ def required(held: AbstractContextManager[bool], key: AccountKey) -> Iterator[No
     with held as could_be_had:
         if not could_be_had:
             raise StoreError(
-                f"The lock of account {key.open_id} was not free within {LOCK_TIMEOUT_S:.0f} s. Look for a "
+                f"The lock of account {key.open_id} was not free within {timeout:.0f} s. Look for a "
                 "process that hangs while it refreshes."
             )
         yield

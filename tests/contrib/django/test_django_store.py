@@ -21,7 +21,7 @@ from django.test.utils import setup_databases, teardown_databases
 from django_project import database_settings, migrate, settings_for, use
 from servers import PASSWORD, require_module
 
-from tiktok_oauth_session import MemoryStore, StoreError
+from tiktok_oauth_session import BUSINESS, BUSINESS_ADVERTISER, SHOP, MemoryStore, StoreError
 from tiktok_oauth_session.contrib.django import engines
 from tiktok_oauth_session.contrib.django.engines import engine_of
 from tiktok_oauth_session.contrib.django.models import StoredToken
@@ -270,6 +270,10 @@ def test_token_store__encrypted(sqlite_project):
         ({"TIKTOK_OAUTH_CLIENT_KEY": ""}, ["tiktok_oauth.E001"]),
         ({"TIKTOK_OAUTH_CLIENT_KEY": None, "TIKTOK_OAUTH_CLIENT_SECRET": None}, ["tiktok_oauth.E001"] * 2),
         ({"TIKTOK_OAUTH_PLATFORM": "LOGIN_KIT"}, ["tiktok_oauth.E002"]),
+        ({"TIKTOK_OAUTH_PLATFORM": SHOP}, ["tiktok_oauth.E005"]),
+        ({"TIKTOK_OAUTH_PLATFORM": BUSINESS_ADVERTISER}, ["tiktok_oauth.E005"]),
+        ({"TIKTOK_OAUTH_PLATFORM": BUSINESS, "TIKTOK_OAUTH_SCOPE": None}, ["tiktok_oauth.E005"]),
+        ({"TIKTOK_OAUTH_PLATFORM": BUSINESS}, []),
         ({"TIKTOK_OAUTH_REDIRECT_URI": "http://127.0.0.1:*/callback/"}, ["tiktok_oauth.E004"]),
         ({"TIKTOK_OAUTH_REDIRECT_URI": "http://127.0.0.1:8000/callback/"}, []),
     ],

@@ -12,6 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.test import override_settings
 from django_project import CALLBACK, CLIENT_KEY, HOME
 from django_visitors import Browser, receiving_only
+from site_platforms import SERVED
 
 from tiktok_oauth_session import (
     LOGIN_KIT,
@@ -23,7 +24,7 @@ from tiktok_oauth_session import (
 )
 from tiktok_oauth_session.contrib.django import session_for
 from tiktok_oauth_session.contrib.django.models import TikTokAccount
-from tiktok_oauth_session.contrib.django.stores import database_store
+from tiktok_oauth_session.contrib.django.stores import database_store, token_store
 from tiktok_oauth_session.contrib.django.views import LONGEST_PATH, REMEMBERED_LOGINS
 from tiktok_oauth_session.testing import FakeTikTok
 
@@ -101,6 +102,21 @@ def test_login__behind_a_proxy(site_on_sqlite):
     assert callback.startswith("/app/tiktok/callback/?")
     assert 302 == came.status_code
     assert registered == fake.requests_to("token")[0].form["redirect_uri"]
+
+
+@pytest.mark.parametrize("surface", SERVED)
+def test_login__on_another_platform(site_on_sqlite, fake, surface):
+    """A seller of Shop's logs in with the portal's link, and the holder of a Business account as anybody."""
+    browser = Browser(fake)
+    with (
+        fake.serve() as running,
+        override_settings(TIKTOK_OAUTH_PLATFORM=SERVED[surface](fake).at(running.url)),
+    ):
+        assert 302 == browser.log_in().status_code
+
+    assert [AccountKey(fake.client_key, fake.users[0].open_id)] == [*token_store().keys()]
+    assert [fake.users[0].open_id] == [each.open_id for each in TikTokAccount.objects.all()]
+    assert [surface] == [each.surface for each in fake.requests_to("token")]
 
 
 def test_login__on_loopback_uses_pkce(sqlite_project, fake):

@@ -9,7 +9,8 @@ from django.core.checks import CheckMessage, Error, Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections, router
 
-from tiktok_oauth_session.contrib._redirect_uris import complaint_about
+from tiktok_oauth_session.contrib._platforms import complaint_about_platform
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about_redirect_uri
 from tiktok_oauth_session.platforms import Platform
 
 
@@ -20,10 +21,15 @@ def check_settings(**_: Any) -> list[CheckMessage]:
         for name in ("TIKTOK_OAUTH_CLIENT_KEY", "TIKTOK_OAUTH_CLIENT_SECRET")
         if not getattr(settings, name, "")
     ]
-    if not isinstance(getattr(settings, "TIKTOK_OAUTH_PLATFORM", None), Platform | None):
+    platform = getattr(settings, "TIKTOK_OAUTH_PLATFORM", None)
+    if not isinstance(platform, Platform | None):
         hint = "Such as tiktok_oauth_session.LOGIN_KIT, or leave it out."
         found.append(Error("TIKTOK_OAUTH_PLATFORM is no Platform.", hint=hint, id="tiktok_oauth.E002"))
-    if complaint := complaint_about(getattr(settings, "TIKTOK_OAUTH_REDIRECT_URI", None)):
+    elif platform and (
+        complaint := complaint_about_platform(platform, getattr(settings, "TIKTOK_OAUTH_SCOPE", None))
+    ):
+        found.append(Error(complaint, id="tiktok_oauth.E005"))
+    if complaint := complaint_about_redirect_uri(getattr(settings, "TIKTOK_OAUTH_REDIRECT_URI", None)):
         hint = "Write the port into TIKTOK_OAUTH_REDIRECT_URI, or leave it out."
         found.append(Error(complaint, hint=hint, id="tiktok_oauth.E004"))
     return found

@@ -100,6 +100,7 @@ def webhook(request: HttpRequest) -> HttpResponse:
     status = take(
         request.headers,
         read_body(request.read),
+        settings.TIKTOK_OAUTH_CLIENT_KEY,
         settings.TIKTOK_OAUTH_CLIENT_SECRET,
         token_store(),
         functools.partial(_tell_event, request),

@@ -22,11 +22,13 @@ except ImportError as _missing:
         "The blueprint needs Flask-Dance: pip install tiktok-oauth-session[flask]"
     ) from _missing
 
-from tiktok_oauth_session.contrib._redirect_uris import complaint_about
+from tiktok_oauth_session.contrib._platforms import complaint_about_platform
+from tiktok_oauth_session.contrib._redirect_uris import complaint_about_redirect_uri
 from tiktok_oauth_session.contrib.flask_dance._account_storage import AccountStorage
 from tiktok_oauth_session.contrib.flask_dance.blueprint import TikTokBlueprint
 from tiktok_oauth_session.contrib.flask_dance.sessions import TikTokSession
 from tiktok_oauth_session.contrib.flask_dance.signals import webhook_received
+from tiktok_oauth_session.platforms import LOGIN_KIT
 from tiktok_oauth_session.stores import TokenStore
 
 __all__ = ["TikTokBlueprint", "TikTokSession", "make_tiktok_blueprint", "tiktok", "webhook_received"]
@@ -82,9 +84,11 @@ def make_tiktok_blueprint(
         **session_options: As for `TikTokOAuth2Session`: ``platform``, ``pkce``, ``api_hosts``, ...
 
     Raises:
-        ValueError: There are a storage and a store, or the redirect URI's port is ``*``.
+        ValueError: There are a storage and a store, or the redirect URI's port is ``*``, or no login on this
+            platform could succeed.
     """
-    if complaint := complaint_about(redirect_uri):
+    platform = session_options.get("platform", LOGIN_KIT)
+    if complaint := complaint_about_redirect_uri(redirect_uri) or complaint_about_platform(platform, scope):
         raise ValueError(complaint)
     return TikTokBlueprint(
         "tiktok",

@@ -230,7 +230,8 @@ class TikTokBlueprint(OAuth2ConsumerBlueprint):
 
     def webhook(self) -> Any:
         """Take a webhook: forget who has removed the app, and tell `webhook_received`."""
-        return "", take(dict(flask.request.headers), _body(), self.client_secret, self.store, self._tell)
+        app = self._client_id or "", self.client_secret
+        return "", take(flask.request.headers, _body(), *app, self.store, self._tell)
 
     def _tell(self, event: WebhookEvent) -> None:
         webhook_received.send(self, event=event)

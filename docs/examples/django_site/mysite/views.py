@@ -10,8 +10,9 @@ from django.http import JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from tiktok_oauth_session import ReauthorizationRequired, unwrap
+from tiktok_oauth_session import AccountKey, ReauthorizationRequired, unwrap
 from tiktok_oauth_session.contrib.django import logged_in, session_for
+from tiktok_oauth_session.contrib.django.stores import token_store
 
 
 @receiver(logged_in)
@@ -52,9 +53,12 @@ def log_out(request):
 @require_POST
 def disconnect(request):
     """End the connection, at TikTok and here."""
-    with contextlib.suppress(ReauthorizationRequired):  # not logged in, or the app was removed at TikTok
+    with contextlib.suppress(ReauthorizationRequired):  # not logged in
         session = session_for(request.user)
-        if session.authorized:
-            session.revoke_token()
+        try:
+            if session.authorized:
+                session.revoke_token()
+        except ReauthorizationRequired:  # they have removed the app at TikTok themselves
+            token_store().delete(AccountKey(session.client_id, session.open_id))
     auth.logout(request)
     return redirect("home")

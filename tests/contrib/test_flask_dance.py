@@ -904,13 +904,7 @@ def test_page__disconnected_elsewhere(fake, page, clock):
     assert ["{}"] * 2 == [visitor.cookie for visitor in (first, second)]
 
 
-#: Until a refused revocation is followed by a refresh.
-NEEDS_A_REFRESH = pytest.mark.xfail(
-    reason="a refused revocation says nothing of the connection", strict=False
-)
-
-
-@pytest.mark.parametrize("later", [7200, pytest.param(0, marks=NEEDS_A_REFRESH)])
+@pytest.mark.parametrize("later", [7200, 0])
 def test_page__disconnected_at_tiktok(fake, page, clock, later):
     """Who has removed the app at TikTok is logged out, and forgotten, be the token expired or not."""
     (usage, _), names = page

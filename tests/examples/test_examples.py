@@ -171,8 +171,6 @@ def test_example__disconnected_elsewhere(example, people):
     assert 1 == len(example.fake.requests_to("revoke")[revocations:])
 
 
-# Until a refused revocation is followed by a refresh.
-@pytest.mark.xfail(reason="a refused revocation says nothing of the connection", strict=False)
 def test_example__disconnected_at_tiktok(example, people):
     """Who has removed the app at TikTok, and presses the button then, is forgotten, and only they."""
     first, second = people

@@ -875,6 +875,30 @@ def test_keys__unreadable(store: FileStore, monkeypatch: pytest.MonkeyPatch, whi
         list(store.keys())
 
 
+@pytest.mark.parametrize("use", ["load", "lock"])
+def test_directory__made_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str) -> None:
+    """A directory that another thread makes while this one looks for it was never gone."""
+    store, look = FileStore(tmp_path / "new"), private_directories.our_directory
+    other, saved = [True], token()
+
+    def look_while_it_is_made(directory: Path) -> os.stat_result:
+        try:
+            return look(directory)
+        except FileNotFoundError:
+            if other:
+                other.clear()
+                FileStore(tmp_path / "new").save(KEY, saved)
+            raise
+
+    monkeypatch.setattr(private_directories, "our_directory", look_while_it_is_made)
+    if use == "load":
+        assert store.load(KEY) in (None, saved)
+    else:
+        with store.lock(KEY):
+            pass
+    assert saved == store.load(KEY)
+
+
 def test_load__directory_gone_in_the_last_moment(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory that vanishes while the file is being opened is missed, too."""
     store.save(KEY, token())

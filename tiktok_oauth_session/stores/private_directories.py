@@ -63,11 +63,13 @@ def make_directories(below: Path, root: Path, *, anew: bool) -> None:
     Raises:
         StoreError: One of them is there already and is not ours; or is gone.
     """
+    # Asked before the disk is: what another thread makes meanwhile is not gone.
+    was_seen = below in _seen
     for directory in dict.fromkeys((root, below)):
         try:
             status = our_directory(directory)
         except FileNotFoundError:
-            if not anew and below in _seen:
+            if not anew and was_seen:
                 _fail_gone(below)
             if directory is root:
                 make_missing(root)
@@ -127,12 +129,14 @@ def is_there(below: Path, root: Path) -> bool:
         StoreError: One of them is not ours; or this process has seen it before, and it is gone or another
             one that holds nothing.
     """
+    # Asked before the disk is: what another thread makes meanwhile is not gone.
+    known = _seen.get(below)
     with as_store_error("read", below):
         identity: tuple[int, int] | None = None
         with contextlib.suppress(FileNotFoundError):
             our_directory(root)
             identity = _identity(our_directory(below))
-        replaced = _seen.get(below, identity) != identity
+        replaced = known is not None and known != identity
         # With tokens in it, it was restored, or somebody has begun anew.
         if replaced and (identity is None or not any(below.glob("*.json"))):
             _fail_gone(below)

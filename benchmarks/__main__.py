@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
 import importlib
 import json
 import os
@@ -23,7 +22,7 @@ from benchmarks.results import HEADS, Measured
 from benchmarks.rounds import Run
 
 #: In this order, which is the page's, too: the last one computes with what others found.
-MEASURES = ("calls", "expiry", "sessions", "start")
+MEASURES = ("calls", "expiry", "sessions", "start", "stores", "keep_alive", "memory")
 _STYLES = {"met": "green", "missed": "red"}
 
 
@@ -70,7 +69,7 @@ def _measure(run: Run, name: str, bar: Progress) -> None:
 
     run.expect, run.step = expect, lambda: bar.advance(task)
     run.notes, run.series = [], {}
-    load, date = os.getloadavg()[0], datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    load, date = os.getloadavg()[0], time.strftime("%d %B %Y", time.gmtime())
     rows = module.measure(run)
     measured = Measured(name, module.TITLE, date, load, run.is_short, rows, run.notes, run.series)
     run.measured[name] = measured

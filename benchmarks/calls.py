@@ -30,7 +30,7 @@ def measure(run: Run) -> list[Row]:
     rows = []
     for trust_env, goal in GOALS.items():
         case = f"no network, trust_env {'on' if trust_env else 'off'}"
-        figures = run.in_turns(without_network(run, trust_env=trust_env), run.of(301, 5))
+        figures = run.in_turns(without_network(trust_env=trust_env), run.of(301, 5))
         rows += _rows(case, figures, goal)
     with served() as tiktok:
         for threads, goal in ((1, GOALS[True]), (THREADS, GOALS[True])):
@@ -55,7 +55,7 @@ def _rows(case: str, figures: dict[str, list[float]], goal: float) -> list[Row]:
     return rows + [compared(case, "µs", figures, OURS, *each) for each in goals.items()]
 
 
-def without_network(run: Run, *, trust_env: bool) -> dict[str, Callable[[], float]]:
+def without_network(*, trust_env: bool) -> dict[str, Callable[[], float]]:
     """Return what measures each session's call, with an adapter that answers at once."""
     store = MemoryStore()
     store.save(AccountKey("benchmark-key", "user"), TikTokToken(token()))

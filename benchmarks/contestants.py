@@ -65,7 +65,7 @@ class Instant(BaseAdapter):
         """Do nothing."""
 
 
-def bare(held: Mapping[str, Any], base: str = API, **_: Any) -> requests.Session:
+def bare(held: Mapping[str, Any], *_: Any) -> requests.Session:
     """Return requests' own session with the token as a header that never changes: the limit."""
     session = requests.Session()
     session.headers["Authorization"] = f"Bearer {held['access_token']}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import shutil
@@ -11,9 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import redis
+import sqlalchemy
+
 from benchmarks.rounds import Run
 from tiktok_oauth_session import TokenStore
 from tiktok_oauth_session.cli.stores.urls import store_at
+from tiktok_oauth_session.stores.sql import metadata
 
 # The tests know how to start servers.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -37,6 +40,15 @@ class Place:
         opened: TokenStore = store
         return opened
 
+    def clear(self) -> None:
+        """Forget all accounts."""
+        if self.kind == "file":
+            shutil.rmtree(self.url, ignore_errors=True)
+        elif self.kind == "redis":
+            redis.Redis.from_url(self.url).flushdb()
+        else:
+            metadata.drop_all(sqlalchemy.create_engine(self.url))
+
 
 def places(run: Run) -> Iterator[Place]:
     """Yield one of each kind that there is here; say which are missing."""
@@ -56,7 +68,9 @@ def _file(run: Run) -> Place:
 
 
 def _sqlite(run: Run) -> Place:
-    return Place("sqlite", "SQLite", f"sqlite:///{run.folder / 'tokens.db'}")
+    path = run.folder / "tokens.db"
+    path.touch(0o600)
+    return Place("sqlite", "SQLite", f"sqlite:///{path}")
 
 
 def _database(kind: str, name: str, run: Run) -> Place | None:
@@ -85,14 +99,3 @@ _MAKERS: dict[str, Callable[[Run], Place | None]] = {
     "mariadb": functools.partial(_database, "mariadb", "MariaDB"),
     "redis": _redis,
 }
-
-
-@contextlib.contextmanager
-def emptied(place: Place) -> Iterator[TokenStore]:
-    """Lend the store, without any account before and after."""
-    store = place.open()
-    try:
-        yield store
-    finally:
-        for key in list(store.keys()):
-            store.delete(key)

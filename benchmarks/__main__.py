@@ -7,6 +7,8 @@ import contextlib
 import importlib
 import json
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +24,7 @@ from benchmarks.results import HEADS, Measured
 from benchmarks.rounds import Run
 
 #: In this order, which is the page's, too: the last one computes with what others found.
-MEASURES = ("calls", "expiry", "sessions", "start", "stores", "keep_alive", "memory")
+MEASURES = ("calls", "expiry", "sessions", "start", "stores", "keep_alive", "memory", "plan")
 _STYLES = {"met": "green", "missed": "red"}
 
 
@@ -39,12 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run = Run(options.short, options.full, Path(folder), stack)
         for name in options.measures or MEASURES:
             _measure(run, name, bar)
+            # Each at once: a run that is cut short was not for nothing.
+            if options.json:
+                options.json.write_text(json.dumps(_as_json(run), indent=1) + "\n", "utf-8")
+            if options.write:
+                page.write([run.measured[name]])
     for measured in run.measured.values():
         show(measured)
-    if options.json:
-        options.json.write_text(json.dumps(_as_json(run), indent=1) + "\n", "utf-8")
-    if options.write:
-        page.write(list(run.measured.values()))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -55,6 +58,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     parser.add_argument("--write", action="store_true", help="write them into docs/performance.md")
     options = parser.parse_args(arguments)
+    if "plan" in options.measures:
+        options.measures = ["keep_alive", *(each for each in options.measures if each != "keep_alive")]
     if unknown := sorted({*options.measures} - {*MEASURES}):
         parser.error(f"there is no measure {unknown[0]!r}")
     return options
@@ -100,4 +105,6 @@ def _as_json(run: Run) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    # Told to end, it stops what it has started first.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     main()

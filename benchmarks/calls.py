@@ -30,7 +30,7 @@ def measure(run: Run) -> list[Row]:
     rows = []
     for trust_env, goal in GOALS.items():
         case = f"no network, trust_env {'on' if trust_env else 'off'}"
-        figures = run.in_turns(without_network(trust_env=trust_env), run.of(301, 5))
+        figures = run.in_turns(without_network(trust_env=trust_env), run.of(151, 2))
         rows += _rows(case, figures, goal)
     with served() as tiktok:
         for threads, goal in ((1, GOALS[True]), (THREADS, GOALS[True])):
@@ -38,7 +38,7 @@ def measure(run: Run) -> list[Row]:
             made = {name: connected(name, tiktok.url, threads) for name in MAKERS}
             figures = run.in_turns(
                 {name: in_threads(each, threads, 16 * threads) for name, each in made.items()},
-                run.of(201 if threads == 1 else 41, 3),
+                run.of(101 if threads == 1 else 41, 2),
             )
             rows += _rows(case, figures, goal)
     run.notes.append(

@@ -82,7 +82,7 @@ def _threads(run: Run, tiktok: TikTok, expiries: int) -> list[Row]:
 def _shared(name: str, tiktok: TikTok, user: str, *, left_s: float) -> list[Callable[[], object]]:
     session = MAKERS[name](token(user, left_s=left_s), tiktok.url)
     if name == OURS:
-        session.token_updater = _note_refresh  # type: ignore[attr-defined]  # a session of ours
+        session.token_updater = _note_refresh
     session.mount("http://", HTTPAdapter(pool_maxsize=THREADS))
     return [_call(session, tiktok.url)] * THREADS
 
@@ -166,9 +166,10 @@ def failures(lanes: Sequence[Lane]) -> list[None]:
 
 
 def _processes(run: Run, tiktok: TikTok, place: Place, expiries: int) -> list[Row]:
-    case = f"{PROCESSES} processes of {THREADS_EACH} threads, {place.name}"
+    processes = run.of(PROCESSES, 2)
+    case = f"{processes} processes of {THREADS_EACH} threads, {place.name}"
     store = place.open()
-    with _workers(place.url, tiktok.url) as workers:
+    with _workers(place.url, tiktok.url, processes) as workers:
 
         def together(kind: str, number: int, left_s: float, calls: int) -> list[Lane]:
             user = f"{place.kind}-{kind}-{number}"
@@ -193,11 +194,11 @@ def _processes(run: Run, tiktok: TikTok, place: Place, expiries: int) -> list[Ro
 
 
 @contextmanager
-def _workers(store_url: str, url: str) -> Iterator[list[Any]]:
+def _workers(store_url: str, url: str, processes: int) -> Iterator[list[Any]]:
     command = [sys.executable, "-m", "benchmarks.expiry"]
     with ExitStack() as stack:
         workers: list[Any] = []
-        for _ in range(PROCESSES):
+        for _ in range(processes):
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             workers.append(stack.enter_context(process))
         try:

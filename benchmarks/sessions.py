@@ -22,7 +22,7 @@ THEIRS = "requests-oauthlib"
 
 def measure(run: Run) -> list[Row]:
     """Measure the processor's time of a session's whole life."""
-    rounds = run.of(201, 3)
+    rounds = run.of(151, 3)
     held = token()
     in_hand = {name: life(lambda make=make: make(held)) for name, make in MAKERS.items()}
     store = MemoryStore()

@@ -38,7 +38,7 @@ def measure(run: Run) -> list[Row]:
         for name, work in ours.items():
             contestants = {OURS: work, **{who: each[name] for who, each in theirs.items()}}
             timed = {who: wall_us(each, CALLS) for who, each in contestants.items()}
-            figures = run.in_turns(timed, run.of(101, 3))
+            figures = run.in_turns(timed, run.of(101, 2))
             rows += _rows(f"{place.name}: {name}", figures)
     run.notes.append(
         "How long each takes, that of the server included; the servers flush as they do in the tests: "

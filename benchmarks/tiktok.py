@@ -34,7 +34,6 @@ class Endpoint(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin with nothing received."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for mypy: TCP has no other
         self._transport, self._received = transport, b""
 
     def data_received(self, data: bytes) -> None:
@@ -108,9 +107,8 @@ def served() -> Iterator[TikTok]:
     """Run it."""
     command = [sys.executable, "-m", "benchmarks.tiktok"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout  # noqa: S101 - for mypy: it is a pipe
         try:
-            yield TikTok(f"http://127.0.0.1:{process.stdout.readline().strip()}")
+            yield TikTok(f"http://127.0.0.1:{next(process.stdout).strip()}")
         finally:
             process.communicate()
 

@@ -1,135 +1,186 @@
-"""How many accounts a second ``tiktok-oauth keep-alive`` refreshes.
-
-Run ``python benchmarks/keep_alive.py [STORE] [--accounts N] [--workers N] [--jobs N]``: STORE is as for the
-command's own ``--store``, and its tables are there already; a new folder of files, if there is none. TikTok's
-token endpoint is played by a third process, which answers after 50 ms and needs little of a processor itself.
-A store that is a server needs some as well.
-"""
+"""How many accounts a second ``tiktok-oauth keep-alive`` refreshes, and what each costs."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import itertools
 import json
 import os
 import resource
-import subprocess
 import sys
-import tempfile
 import time
-from urllib.parse import parse_qs
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from tiktok_oauth_session import AccountKey, TikTokToken
-from tiktok_oauth_session.cli.stores import open_ready_store
+import psutil
 
-DELAY_S = 0.05
-DAY_S = 86_400
-CLIENT_KEY = "benchmark"
+from benchmarks.contestants import CLIENT_KEY, CLIENT_SECRET, token
+from benchmarks.places import Place, places
+from benchmarks.results import OURS, Row
+from benchmarks.rounds import Run
+from benchmarks.tiktok import TikTok, served
+from tiktok_oauth_session import LOGIN_KIT, AccountKey, TikTokToken
 
-
-class Endpoint(asyncio.Protocol):
-    """Answers every refresh, after a while."""
-
-    numbers = itertools.count(1)
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin with nothing received."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for mypy: TCP has no other
-        self._transport, self._received = transport, b""
-
-    def data_received(self, data: bytes) -> None:
-        """Answer once the body is complete."""
-        self._received += data
-        head, _, body = self._received.partition(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or b"0")
-        if length and len(body) >= length:
-            self._received = b""
-            asyncio.get_running_loop().call_later(DELAY_S, self._answer, body)
-
-    def _answer(self, body: bytes) -> None:
-        user = parse_qs(body.decode())["refresh_token"][0].split(".")[1]
-        token = json.dumps(issued(user, next(self.numbers))).encode()
-        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(token)}\r\n\r\n"
-        self._transport.write(head.encode() + token)
+TITLE = "Keep-alive"
+#: How many accounts are due: on files, and on the others.
+SIZES, SIZE = (1_000, 5_000, 20_000), 2_000
+FULL_SIZES = (*SIZES, 100_000)
+#: So many refreshes at a time, in all processes together.
+WORKERS = 64
+#: The most that an account may cost, and the memory be, where most are due, beside where fewest are.
+CONSTANT_GOAL = 1.1
+#: The least part of what the machine's cores could do.
+SHARE_GOAL = 0.8
+COST = "ms of a core per account"
+DATABASE_COST = f"{COST}, for the database"
 
 
-def issued(user: str, number: int) -> dict[str, object]:
-    """Return a token reply."""
-    return {
-        "access_token": f"act.{user}.{number}",
-        "refresh_token": f"rft.{user}.{number}",
-        "open_id": user,
-        "scope": "user.info.basic",
-        "token_type": "Bearer",
-        "expires_in": DAY_S,
-        "refresh_expires_in": 365 * DAY_S,
-    }
+class Outcome(NamedTuple):
+    """What a run took."""
+
+    refreshed: int
+    seconds: float
+    #: Of the processor's time in seconds: keep-alive's own, and with TikTok's and the database's.
+    own_s: float
+    all_s: float
+    #: The database's part of it.
+    database_s: float
+    mebibytes: float
+
+    def beyond(self, idle: Outcome) -> Outcome:
+        """Return what it took beyond a run that found nothing due."""
+        names = ("seconds", "own_s", "all_s", "database_s")
+        return self._replace(**{name: getattr(self, name) - getattr(idle, name) for name in names})
+
+    @property
+    def cost_ms(self) -> float:
+        """The milliseconds of a core that keep-alive itself needs for an account."""
+        return self.own_s / self.refreshed * 1000
+
+    @property
+    def database_ms(self) -> float:
+        """What the database needs for it."""
+        return self.database_s / self.refreshed * 1000
 
 
-async def serve() -> None:
-    """Play the token endpoint until standard input ends; tell the port, and then the time it needed."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Endpoint, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
-    print(time.process_time())
-
-
-def fill(store_url: str, count: int) -> None:
-    """Let so many accounts be due."""
-    store, now = open_ready_store(store_url), time.time()
-    for n in range(count):
-        token = {**issued(f"user-{n}", 0), "expires_at": now - 1, "refresh_expires_at": now + DAY_S}
-        store.save(AccountKey(CLIENT_KEY, f"user-{n}"), TikTokToken(token))
-
-
-def measure(options: argparse.Namespace, store_url: str) -> None:
-    """Run keep-alive once and print what it took."""
-    command = [sys.executable, __file__, "--serve"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as endpoint:  # noqa: S603 - Python and this file
-        assert endpoint.stdout  # noqa: S101 - for mypy: it is a pipe
-        assert endpoint.stdin  # noqa: S101 - the same
-        environment = {
-            **os.environ,
-            "TIKTOK_OAUTH_BASE_URL": f"http://127.0.0.1:{endpoint.stdout.readline().strip()}",
-            "TIKTOK_OAUTH_STORE": store_url,
-            "TIKTOK_CLIENT_KEY": CLIENT_KEY,
-            "TIKTOK_CLIENT_SECRET": "secret",
-        }
-        keep_alive = [sys.executable, "-m", "tiktok_oauth_session", "keep-alive", "--json", "--rate", "1e6"]
-        keep_alive += ["--workers", str(options.workers), "--jobs", str(options.jobs)]
-        began = time.perf_counter()
-        done = subprocess.run(keep_alive, env=environment, check=True, stdout=subprocess.PIPE)  # noqa: S603 - the same
-        seconds = time.perf_counter() - began
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        endpoint.stdin.close()
-        theirs = float(endpoint.stdout.readline())
-    refreshed = json.loads(done.stdout)["refreshed"]
-    print(f"{refreshed} accounts in {seconds:.1f} s: {refreshed / seconds:.0f} a second")
-    print(
-        f"processor time per account: keep-alive {(used.ru_utime + used.ru_stime) / refreshed * 1e3:.2f} ms"
+def measure(run: Run) -> list[Row]:
+    """Refresh accounts in one process, and in two, on each store."""
+    every = list(places(run))
+    runs = [(place, jobs, sizes_of(run, place, jobs)) for place in every for jobs in (1, 2)]
+    run.expect(sum(len(sizes) for _, _, sizes in runs))
+    rows: list[Row] = []
+    with served() as tiktok:
+        for place, jobs, sizes in runs:
+            if sizes:
+                fill(place, 0, tiktok)
+                idle = refreshed(place, tiktok, jobs, 0)
+                rows += _of(run, place, tiktok, jobs, sizes, idle)
+    run.notes.append(
+        f"`tiktok-oauth keep-alive --workers {WORKERS}` with a TikTok that takes 50 ms; without what a "
+        "run takes that finds nothing due. The cost is keep-alive's own processor time. The limit is what "
+        "the machine's cores could refresh if all of their time went into it: keep-alive's, TikTok's and the "
+        "database's."
     )
-    print(f"                            token endpoint {theirs / refreshed * 1e3:.2f} ms")
+    return rows
 
 
-def main() -> None:
-    """Read the options, and measure."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("store", nargs="?")
-    parser.add_argument("--accounts", type=int, default=5000)
-    parser.add_argument("--workers", type=int, default=32)
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--serve", action="store_true", help="be the token endpoint")
-    options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve())
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        store_url = options.store or f"{folder}/tokens"
-        fill(store_url, options.accounts)
-        measure(options, store_url)
+def sizes_of(run: Run, place: Place, jobs: int) -> tuple[int, ...]:
+    """Return how many accounts are to be due, run after run."""
+    is_file, is_alone = place.kind == "file", jobs == 1
+    if run.is_short:
+        return (60,) if is_file or is_alone else ()
+    if run.is_full:
+        return FULL_SIZES
+    return (SIZES if is_alone else SIZES[1:2]) if is_file else (SIZE,)
 
 
-if __name__ == "__main__":
-    main()
+def _of(run: Run, place: Place, tiktok: TikTok, jobs: int, sizes: Sequence[int], idle: Outcome) -> list[Row]:
+    rows, outcomes = [], []
+    for count in sizes:
+        fill(place, count, tiktok)
+        outcome = refreshed(place, tiktok, jobs, count).beyond(idle)
+        outcomes.append(outcome)
+        case = f"{place.name}, {count:,} accounts, {jobs} process{'es' if jobs > 1 else ''}"
+        rows += [
+            Row(case, OURS, outcome.refreshed / outcome.seconds, "accounts/s"),
+            Row(case, OURS, outcome.cost_ms, COST),
+            *([Row(case, OURS, outcome.database_ms, DATABASE_COST)] if place.pid else []),
+        ]
+        run.step()
+    last = outcomes[-1]
+    if jobs > 1:
+        limit = (os.cpu_count() or 1) * last.refreshed / last.all_s
+        reached = last.refreshed / last.seconds
+        goal = {"goal": SHARE_GOAL, "at_least": True}
+        rows.append(Row(case, OURS, reached, "accounts/s", "the limit", reached / limit, **goal))
+    elif len(outcomes) > 1:
+        least, whole = f"{sizes[0]:,} accounts", outcomes[0]
+        cost, memory = last.cost_ms / whole.cost_ms, last.mebibytes / whole.mebibytes
+        each_kib = (last.mebibytes - whole.mebibytes) * 1024 / (sizes[-1] - sizes[0])
+        rows += [
+            Row(case, OURS, last.cost_ms, COST, least, cost, goal=CONSTANT_GOAL),
+            Row(case, OURS, last.mebibytes, "MiB at most", least, memory, goal=CONSTANT_GOAL),
+            Row(case, OURS, each_kib, "KiB for each account more"),
+        ]
+    return rows
+
+
+def fill(place: Place, count: int, tiktok: TikTok) -> None:
+    """Let so many accounts be due, and be all that there are."""
+    place.clear()
+    store, issuer = place.open(), LOGIN_KIT.at(tiktok.url).issuer
+    for n in range(count):
+        # New ones each time: TikTok knows which refresh token is each one's next.
+        user = f"{time.time_ns():x}-{n}"
+        due = {**token(user, left_s=-1), "refresh_expires_at": time.time() + 86_400, "issuer": issuer}
+        store.save(AccountKey(CLIENT_KEY, user), TikTokToken(due))
+
+
+def refreshed(place: Place, tiktok: TikTok, jobs: int, count: int) -> Outcome:
+    """Run the command once.
+
+    Raises:
+        RuntimeError: It has not refreshed so many accounts.
+    """
+    environment = {
+        **os.environ,
+        "TIKTOK_OAUTH_BASE_URL": tiktok.url,
+        "TIKTOK_OAUTH_STORE": place.url,
+        "TIKTOK_CLIENT_KEY": CLIENT_KEY,
+        "TIKTOK_CLIENT_SECRET": CLIENT_SECRET,
+    }
+    command = [sys.executable, "-m", "tiktok_oauth_session", "keep-alive", "--json", "--rate", "1e6"]
+    command += ["--workers", str(WORKERS), "--jobs", str(jobs)]
+    tiktok_before, database_before = tiktok.counts()["cpu_s"], _server_s(place)
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    process = psutil.Popen(command, env=environment, stdout=-1, stderr=-1)
+    mebibytes = _watched(process)
+    said, complaints = process.communicate()
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = json.loads(said or b"{}").get("refreshed")
+    if done != count:
+        raise RuntimeError(f"{done} accounts were refreshed, not {count}: {complaints.decode()[:1000]}")
+    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    database = _server_s(place) - database_before
+    every = own + database + tiktok.counts()["cpu_s"] - tiktok_before
+    return Outcome(count, seconds, own, every, database, mebibytes)
+
+
+def _watched(process: psutil.Popen) -> float:
+    """Wait for a command; return the most memory that one of its processes had (MiB)."""
+    most = 0
+    while process.poll() is None:
+        for each in (process, *process.children()):
+            try:
+                most = max(most, each.memory_info().rss)
+            except psutil.Error:
+                continue
+        time.sleep(0.1)
+    return most / 2**20
+
+
+def _server_s(place: Place) -> float:
+    """Return the processor's time that a database has needed, with what has ended of it."""
+    if place.pid is None:
+        return 0.0
+    server = psutil.Process(place.pid)
+    times = [server.cpu_times(), *(child.cpu_times() for child in server.children())]
+    return sum(each.user + each.system for each in times) + times[0].children_user + times[0].children_system

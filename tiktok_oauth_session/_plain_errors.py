@@ -88,7 +88,7 @@ class WebhookError(TikTokOAuthError):
 
     @property
     def answer(self) -> int:
-        """The HTTP status to answer with: 400 to what is signed and means nothing here, 200 to a replay."""
+        """The HTTP status to answer with, such as 401, or 200 to a replay, which need not come again."""
         return {"invalid_body": 400, "client_mismatch": 400, "replayed": 200}.get(self.error or "", 401)
 
 

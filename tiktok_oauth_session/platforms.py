@@ -114,7 +114,7 @@ class Platform:
 
     @property
     def issuer(self) -> str:
-        """Who issues its tokens: the token endpoint. A stored token goes to nobody else."""
+        """Who issues its tokens, which is the token endpoint. A stored token goes to nobody else."""
         return _canonical(self.token_endpoint)
 
     @property

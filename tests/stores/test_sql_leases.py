@@ -501,16 +501,24 @@ def test_refresh__statements(store, engine):
 def test_lock__waiting_threads(store, other, engine):
     """Of 64 threads that wait for another process, one asks the database, and by looking only."""
     assert is_free(store)
-    waiting = threading.Barrier(65)
+    waiting, looks = threading.Barrier(65), threading.Semaphore(0)
 
     def wait():
         waiting.wait()
         return is_free(other, timeout=PATIENCE_S)
 
+    def see_four_looks():
+        waiting.wait()
+        # Whenever a busy machine comes to them; and then for whoever else might look.
+        assert all(looks.acquire(timeout=PATIENCE_S) for _ in range(4))
+        time.sleep(0.3)
+
+    event.listen(other._engine(), "before_cursor_execute", lambda *_: looks.release())
+
     with ThreadPoolExecutor(64) as pool:
         with store.lock(KEY):
             waits = [pool.submit(wait) for _ in range(64)]
-            sent = statements_of(other._engine(), lambda: (waiting.wait(), time.sleep(0.5)))
+            sent = statements_of(other._engine(), see_four_looks)
         assert [True] * 64 == [each.result() for each in waits]
 
     # One looks after 10, 15, 22 ms and so on at least.

@@ -79,6 +79,7 @@ _NUMBERS = frozenset(
 )
 
 
+#: A scope among others, with commas or spaces between them.
 _SCOPE = re.compile(r"[^\s,]+")
 #: Seconds: no time is later, and no larger integer is looked at as a number.
 _LARGEST = 10**15

@@ -58,8 +58,11 @@ def test_call__the_callers_own_secret(fake, advertiser, caplog):
     parameters = {"app_id": fake.client_key, "secret": SECRET}
     reply = advertiser.get(ADVERTISERS, params=parameters)
     advertiser.get(f"{ADVERTISERS}?app_id={fake.client_key}&secret={SECRET}")
+    advertiser.get(ADVERTISERS, params=list(parameters.items()))
+    advertiser.get(ADVERTISERS, params=f"app_id={fake.client_key}&secret={SECRET}")
+    advertiser.get(ADVERTISERS, params=f"app_id={fake.client_key}&secret={SECRET}".encode())
 
-    assert [SECRET, SECRET] == [each.query["secret"] for each in fake.requests]
+    assert [SECRET] * 5 == [each.query["secret"] for each in fake.requests]
     assert SECRET not in f"{reply.url} {caplog.text}"
     assert "secret=***" in caplog.text
 

@@ -52,7 +52,12 @@ def redact_query(text: str) -> str:
 
 def has_secret_in_query(url: str, params: object) -> bool:
     """Tell whether a request's query, or the parameters that are to be its query, name a secret."""
-    names = params if isinstance(params, Mapping) else ()
+    # As requests takes them: by name, in pairs, or written.
+    names: Iterable[object] = params if isinstance(params, Mapping) else ()
+    if isinstance(params, (list, tuple)):
+        names = [pair[0] for pair in params if isinstance(pair, (list, tuple)) and pair]
+    elif isinstance(params, (str, bytes)):
+        url += "?" + (params if isinstance(params, str) else params.decode("latin-1"))
     return not SECRET_PARAMETERS.isdisjoint(names) or ("?" in url and _IN_A_QUERY.search(url) is not None)
 
 

@@ -75,7 +75,8 @@ def flatten(platform: Platform, body: Mapping[str, Any]) -> dict[str, Any]:
         counts its errors, ``error_code``.
     """
     code, description = _refusal(body)
-    if code == _PARTIAL_SUCCESS and "access_token" in (body.get("data") or ()):
+    data = body.get("data")
+    if code == _PARTIAL_SUCCESS and isinstance(data, dict) and "access_token" in data:
         code = None
     if code not in _SUCCESS and code == body.get("error"):
         return dict(body)
@@ -87,7 +88,6 @@ def flatten(platform: Platform, body: Mapping[str, Any]) -> dict[str, Any]:
             "log_id": _log_id(body),
             "error_code": number,
         }
-    data = body.get("data")
     fields = data if isinstance(data, dict) else body
     renamed = {platform.reply_names.get(name, name): value for name, value in fields.items()}
     if fields is body:
@@ -310,7 +310,7 @@ def unwrap(response: requests.Response) -> Any:
     evidence = {"log_id": _log_id(body), "error_code": code if isinstance(code, int) else None}
     if code not in (*_SUCCESS, _PARTIAL_SUCCESS):
         raise failure(APIError, "TikTok's API refused the call", response, str(code), words, evidence)
-    if response.status_code >= _HTTP_ERROR or not ({"code", "data", "error"} & body.keys()):
+    if response.status_code >= _HTTP_ERROR or not ({"data", "error"} & body.keys() or body.get("code") == 0):
         what = "TikTok's API gave no answer"
         raise failure(APIError, what, response, "invalid_response", _what_came(response), evidence)
     data = body.get("data")

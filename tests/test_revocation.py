@@ -166,6 +166,22 @@ def test_revoke__ended_at_tiktok(fake, name):
     assert store.load(AccountKey(fake.client_key, token.open_id))
 
 
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_revoke__refused_and_refreshed(fake, make_session, issue, is_stored):
+    """Where a revocation is refused after a refresh, the session holds the token that works."""
+    store = MemoryStore() if is_stored else None
+    session = make_session(token=issue(), store=store, as_if_network=True)
+    spent = session.token.refresh_token
+    fake.fail("revoke", "error", error="invalid_request", times=2)
+
+    with pytest.raises(RevocationError):
+        session.revoke_token()
+    assert spent != session.token.refresh_token
+    assert fake.is_alive(session.token.refresh_token)
+    session.revoke_token()
+    assert ([], 0, 1) == (fake.tokens, fake.reuse_attempts, len(fake.requests_to("refresh")))
+
+
 def test_revoke__access_token_ended_early(fake, stored):
     """An access token that TikTok has ended before its time is replaced, and that one revoked."""
     session, store, key = stored()

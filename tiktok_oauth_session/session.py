@@ -813,7 +813,14 @@ class TikTokOAuth2Mixin(AuthorizationMixin, SessionTokenMixin, OAuth2Session):
             raise RevocationError("There is no token to revoke.")
         require_revocable(self.platform)
 
+        held = token
+
         def end(live: TikTokToken) -> None:
+            nonlocal held
+            if self._client.token == held:
+                # It may have been refreshed for this, and has to be here though it is not revoked.
+                self._use(live)
+                held = live
             revoke(
                 self,
                 self.platform,

@@ -15,7 +15,7 @@ from tiktok_oauth_session._plain_text import plain
 from tiktok_oauth_session.cli.exits import EXIT_OK, EXIT_USAGE, Stop
 from tiktok_oauth_session.cli.settings import credentials
 from tiktok_oauth_session.cli.settings.redirect_uris import DEFAULT_REDIRECT_URI
-from tiktok_oauth_session.cli.settings.surface import BASE_URL
+from tiktok_oauth_session.cli.settings.surface import BASE_URL, constant
 from tiktok_oauth_session.cli.terminal.output import tell
 from tiktok_oauth_session.cli.terminal.signals import WAKE_S
 
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not is_loopback_host(arguments.host.lower()):
             tell(
                 f"Whoever reaches {arguments.host}:{server.port} can use and control this fake. Elsewhere, "
-                f'programs say LOGIN_KIT.at("http://NAME:{server.port}", insecure=True).'
+                f'programs say {constant()}.at("http://NAME:{server.port}", insecure=True).'
             )
         tell("Ctrl-C ends it.")
         while not threading.Event().wait(WAKE_S):
@@ -159,7 +159,7 @@ def _print_settings(fake: FakeTikTok, url: str, own_redirect_uris: list[str]) ->
         credentials.REDIRECT_URI: redirect_uris[0],
     }
     print("# A fake TikTok. Its key and secret are made up.")
-    print(f'# In Python: platform=LOGIN_KIT.at("{url}"{insecure})')
+    print(f'# In Python: platform={constant()}.at("{url}"{insecure})')
     print(f"# Redirect URIs: {plain(' '.join((*REDIRECT_URIS, *own_redirect_uris)), cap=LINE_CAP)}")
     print(f"# Users: {', '.join(f'{user.open_id} ({user.display_name})' for user in fake.users)}")
     print(f"# TikTok Shop's service_id: {fake.service_id}")

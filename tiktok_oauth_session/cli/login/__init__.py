@@ -48,7 +48,7 @@ def add_parser(subcommands: Any) -> None:
         "--scope",
         action="append",
         metavar="SCOPES",
-        help="the scopes to ask for, with commas; may be repeated (default: user.info.basic)",
+        help="the scopes to ask for, with commas; may be repeated (default: user.info.basic on Login Kit)",
     )
     parser.add_argument(
         "--redirect-uri",
@@ -66,6 +66,12 @@ def add_parser(subcommands: Any) -> None:
         metavar="SECONDS",
         help=f"how long to wait, unless with --paste (default: {TIMEOUT_S:.0f})",
     )
+    _add_page_options(parser)
+    stores.add_option(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_page_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ask-again",
         action="store_true",
@@ -82,8 +88,6 @@ def add_parser(subcommands: Any) -> None:
         help="keep the account under a name of your own, as for a platform that does not say whose token it "
         "issues",
     )
-    stores.add_option(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_ways(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,12 @@ def login_command() -> str:
     return "tiktok-oauth login" + (f" --platform {name}" if name != DEFAULT_PLATFORM else "")
 
 
+def constant() -> str:
+    """Return what the chosen surface is called in Python, such as ``SHOP``."""
+    name = os.environ.get(PLATFORM, "").strip() or DEFAULT_PLATFORM
+    return name.upper().replace("-", "_")
+
+
 def official() -> Platform:
     """Return the surface that was chosen, where TikTok has it.
 

@@ -157,13 +157,15 @@ def test_refused__for_another_reason(seller, fake, connect, code):
     assert [] == fake.requests_to("refresh")
 
 
-def test_calls__unsigned(seller, connect):
-    """Without a signature TikTok answers with a number, and the error says what is missing."""
+def test_calls__unsigned(seller, fake, connect):
+    """Without a signature TikTok answers with a number of many causes, and nothing is refreshed for it."""
     connect(seller)
     seller.auth = None
 
-    with pytest.raises(APIError):
+    with pytest.raises(APIError, match="read the message") as caught:
         unwrap(seller.get(SHOPS))
+    assert caught.value.error_code == 36009004
+    assert [] == fake.requests_to("refresh")
 
 
 def test_calls__any_query():

@@ -68,3 +68,15 @@ def tiktok():
     yield make
     for server in servers:
         server.stop()
+
+
+@pytest.fixture
+def site(tiktok):
+    """The fake, and where it is."""
+    return tiktok()
+
+
+@pytest.fixture
+def fake(site):
+    """The fake."""
+    return site.fake

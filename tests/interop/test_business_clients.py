@@ -12,18 +12,6 @@ SCOPE = "user.info.basic,video.list"
 
 
 @pytest.fixture
-def site(tiktok):
-    """The fake, and where it is."""
-    return tiktok()
-
-
-@pytest.fixture
-def fake(site):
-    """The fake."""
-    return site.fake
-
-
-@pytest.fixture
 def code(site):
     """Lets somebody consent at a page, and returns the code."""
 

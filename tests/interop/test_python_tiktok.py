@@ -11,18 +11,6 @@ SCOPE = "user.info.basic,video.list"
 
 
 @pytest.fixture
-def site(tiktok):
-    """The fake, and where it is."""
-    return tiktok()
-
-
-@pytest.fixture
-def fake(site):
-    """The fake."""
-    return site.fake
-
-
-@pytest.fixture
 def api(site, monkeypatch):
     """python-tiktok's client, sent to the fake over real HTTP."""
     # It has no option for this one.

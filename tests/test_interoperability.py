@@ -440,6 +440,7 @@ def test_sentry(fake, make):
         transport=Nowhere,
         before_breadcrumb=note,
         traces_sample_rate=1.0,
+        enable_backpressure_handling=False,  # its thread sleeps on into other tests
     )
     try:
         with sentry_sdk.start_transaction(name="life"):
@@ -529,7 +530,11 @@ def test_sentry__secrets_in_addresses(fake, server, shop_life, monkeypatch, is_t
             sent.append(envelope.serialize().decode())
 
     init = functools.partial(
-        sentry_sdk.init, "https://key@sentry.example/1", transport=Kept, traces_sample_rate=1.0
+        sentry_sdk.init,
+        "https://key@sentry.example/1",
+        transport=Kept,
+        traces_sample_rate=1.0,
+        enable_backpressure_handling=False,  # its thread sleeps on into other tests
     )
     monkeypatch.setattr(sentry_sdk, "init", lambda _dsn, **options: init(**options))
     shop = SURFACES["shop"]._replace(platform=SHOP.at(server.url))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from unittest import mock
 
 import pytest
 import requests
@@ -75,3 +77,13 @@ def test_call__nobody_answers(fake, advertiser):
         advertiser.get(ADVERTISERS, params={"app_id": fake.client_key, "secret": SECRET})
     error = caught.value
     assert SECRET not in f"{error} {error!r} {error.__cause__} {error.__context__}"
+
+
+def test_reply__stand_in(fake):
+    """A stand-in for a reply, as users' tests put it in the place of `send`, needs no address."""
+    token = {**fake.issue_token(), "expires_at": 1}
+    stand_in = mock.Mock(text=json.dumps(fake.issue_token()), status_code=200, headers={})
+    session = SURFACES["login-kit"].session(fake, token=token, token_updater=lambda token: None)
+    session.send = lambda request, **options: stand_in
+
+    assert fake.is_alive(session.refresh_token().access_token)

@@ -204,8 +204,9 @@ class OAuthRequest:
         prepared.hooks = {"response": [body.read]}
         once = sending_once(self._session, prepared.url or "", connection)
         reply = once.send(prepared, timeout=self._timeout, allow_redirects=False, **self._settings)
-        # Errors hand the reply out, and its `raise_for_status` quotes the URL.
-        reply.url = redact_query(reply.url or "")
+        # Errors hand the reply out, and its `raise_for_status` quotes the URL; a stand-in may have none.
+        if isinstance(reply.url, str):
+            reply.url = redact_query(reply.url)
         return reply
 
 
